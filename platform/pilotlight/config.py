@@ -1,0 +1,214 @@
+"""Every setting of the server, documented where it is defined.
+
+`faasctl serve` turns its flags into one JSON document, which the supervisor hands to its children; nothing reads an
+environment variable later on.
+"""
+
+import hashlib
+import json
+import os
+import pwd
+import stat
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from pilotlight.core.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterSettings:
+    header_limit_bytes: int = 64 * 1024
+    """Request line and headers together. nginx has 8 KiB a line, Go 1 MiB; signed tokens and cookies fit in 64 KiB."""
+
+    read_timeout_seconds: float = 30.0
+    """A client that sends part of a request's head and then nothing is let go after this."""
+
+    keep_alive_seconds: float = 75.0
+    """An idle client connection is closed after this; nginx' default."""
+
+    hold_without_routes_seconds: float = 10.0
+    """How long a request waits when the router has no routes yet; then 503."""
+
+    connections: int = 8192
+    """Client connections at once; further ones wait in the listening socket's backlog."""
+
+    buffer_bytes: int = 256 * 1024
+    """Body bytes buffered per direction and request before the sender is made to wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    spares: int = 2
+    """Forked children that a zygote keeps ready. One hides a fork (2 ms), the second a call that comes right after."""
+
+    idle_end_seconds: float = 900.0
+    """Zygotes and replicas end themselves without requests and without word from a control plane for this long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSettings:
+    upload_limit_mib: int = 256
+    """A source tar, as sent. AI functions bring small models along."""
+
+    unpacked_limit_mib: int = 1024
+    """The same unpacked, against bombs."""
+
+    files_limit: int = 20_000
+
+    timeout_seconds: float = 900.0
+    """Resolving and installing one environment; large wheels over slow links take minutes."""
+
+    trial_seconds: float = 20.0
+    """A pre-import trial: import, fork, load the handler, exit."""
+
+    concurrency: int = 2
+    """Builds at once; each is mostly one process of uv."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSettings:
+    start_timeout_seconds: float = 120.0
+    """From launch to ready; `init` may load gigabytes."""
+
+    drain_seconds: float = 30.0
+    """A replica taken out of service may finish its requests for this long."""
+
+    kill_grace_seconds: float = 10.0
+    """From SIGTERM to SIGKILL."""
+
+    tick_seconds: float = 1.0
+    """The autoscaler looks at every function this often; a waiting request never waits for it."""
+
+    applied_timeout_seconds: float = 10.0
+    """How long deploy, remove and scale wait for the router's word; after that they return and say so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    data_dir: Path
+    """Store, environments, bundles, logs, credentials."""
+
+    host: str = "127.0.0.1"
+    """Anything else is a decision: with the process provider functions are as trusted as you."""
+
+    port: int = 8080
+    metrics_port: int = 8082
+
+    provider: str = "process"
+
+    python: Path | None = None
+    """The interpreter that environments are made from; None takes the server's own, or the system's of the same
+    version where the functions' user cannot reach the server's."""
+
+    user: str | None = None
+    """For a platform started as root: who builds, zygotes and replicas run as; None takes `pilotlight` where such a
+    user exists, else `nobody`. Not used otherwise."""
+
+    templates_dir: Path | None = None
+    """None takes the packaged ones, or the repository's in a source checkout."""
+
+    auth: bool = True
+    """Basic authentication on everything but functions and /healthz."""
+
+    keep: bool = False
+    """Leave zygotes and replicas running when the server stops; the next start adopts them."""
+
+    router: RouterSettings = field(default_factory=RouterSettings)
+    pool: PoolSettings = field(default_factory=PoolSettings)
+    build: BuildSettings = field(default_factory=BuildSettings)
+    control: ControlSettings = field(default_factory=ControlSettings)
+
+    @property
+    def run_dir(self) -> Path:
+        return run_dir_of(self.data_dir)
+
+    @property
+    def api_socket(self) -> Path:
+        return self.run_dir / "api.sock"
+
+    @property
+    def link_socket(self) -> Path:
+        return self.run_dir / "link.sock"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        """What `to_json` wrote, or a part of it; unknown names and wrong types raise InvalidInput."""
+        settings: Settings = _build(cls, json.loads(text), prefix="")
+        return settings
+
+
+def run_dir_of(data_dir: Path) -> Path:
+    """Where sockets, records and secrets live: in memory where possible, since each start makes some; short, since a
+    socket's path may have 107 bytes; one for each data directory."""
+    digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:10]
+    if os.getuid() == 0:  # root's own directory cannot be entered by the functions' user, who needs its secrets
+        base = "/dev/shm" if os.path.ismount("/dev/shm") else "/tmp"  # noqa: S108 (claimed with owner and mode checks)
+        return Path(base) / f"pilotlight-0-{digest}"
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    if own and os.path.isdir(own) and len(own) < 60:
+        return Path(own) / f"pilotlight-{digest}"
+    return Path(f"/tmp/pilotlight-{os.getuid()}-{digest}")  # noqa: S108 (as above)
+
+
+def claim_private_dir(path: Path, mode: int = 0o700) -> Path:
+    """Make the directory, or check that the one that is there is a real directory and ours."""
+    try:
+        path.mkdir(mode=mode)
+    except FileExistsError:
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise InvalidInput(f"{path} is not a directory of user {os.getuid()}; remove it and start again") from None
+    path.chmod(mode)
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """Who functions run as: None ids mean the platform's own user."""
+
+    uid: int | None = None
+    gid: int | None = None
+
+
+def sandbox_user(settings: Settings) -> Sandbox:
+    """The unprivileged user of a platform that was started as root; InvalidInput when the named one does not exist."""
+    if os.getuid() != 0:
+        return Sandbox()
+    names = [settings.user] if settings.user else ["pilotlight", "nobody"]
+    for name in names:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if entry.pw_uid != 0:
+            return Sandbox(entry.pw_uid, entry.pw_gid)
+    raise InvalidInput(
+        f"user: no unprivileged user called {' or '.join(names)}",
+        field="user",
+        hint="Create one (`useradd --system pilotlight`) or name another with --user.",
+    )
+
+
+def _build(kind: type[Any], data: dict[str, Any], *, prefix: str) -> Any:
+    known = {f.name: f for f in fields(kind)}
+    values: dict[str, Any] = {}
+    for name, value in data.items():
+        if name not in known:
+            raise InvalidInput(f"setting {prefix}{name}: there is no such setting", field=f"{prefix}{name}")
+        values[name] = _GROUPS[name](value) if name in _GROUPS and value is not None else value
+    return kind(**values)
+
+
+_GROUPS: dict[str, Any] = {
+    "router": lambda value: _build(RouterSettings, value, prefix="router."),
+    "pool": lambda value: _build(PoolSettings, value, prefix="pool."),
+    "build": lambda value: _build(BuildSettings, value, prefix="build."),
+    "control": lambda value: _build(ControlSettings, value, prefix="control."),
+    "data_dir": Path,
+    "python": Path,
+    "templates_dir": Path,
+}

@@ -1,0 +1,276 @@
+"""What a user wants of a function: one frozen type, whichever API it came through.
+
+`parse_spec` reads Pilotlight's own JSON, `from_openfaas` OpenFaaS' deployment JSON; both end in a `FunctionSpec` that
+no one checks again. `to_openfaas` gives back what an OpenFaaS client sent, verbatim.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, NewType
+
+import msgspec
+
+from pilotlight.core.errors import InvalidSpec
+from pilotlight.core.quantity import parse_cpu_milli, parse_duration_seconds, parse_memory_mib
+
+DEFAULT_NAMESPACE = "openfaas-fn"
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ANNOTATION_PREFIX = "pilotlight.dev/"
+
+FunctionKey = NewType("FunctionKey", str)
+"""`name.namespace`: how a function is called in routes, metrics and logs."""
+
+Contract = Literal["http", "lambda", "cloudevent", "asgi", "model"]
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Kubernetes quantities as they were given ("128Mi", "100m"); read through the two methods."""
+
+    memory: str | None = None
+    cpu: str | None = None
+
+    def memory_mib(self) -> int | None:
+        return None if self.memory is None else parse_memory_mib(self.memory)
+
+    def cpu_milli(self) -> int | None:
+        return None if self.cpu is None else parse_cpu_milli(self.cpu)
+
+
+class Scaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many replicas; `idle_seconds` without a request leads to `min` replicas."""
+
+    min: int = 0
+    max: int = 20
+    idle_seconds: float = 300.0
+    target: float = 0.7
+    """Share of a replica's slots that the stable window aims to fill."""
+
+
+class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A function as its user wants it. Durations are in seconds, sizes in the unit that the name says."""
+
+    name: str
+    image: str
+    """A bundle reference (`bundle/NAME@sha256:...`), or a container image where the provider runs images."""
+    namespace: str = DEFAULT_NAMESPACE
+    environment: dict[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    constraints: tuple[str, ...] = ()
+    limits: Resources = Resources()
+    requests: Resources = Resources()
+    fprocess: str | None = None
+    readonly_root_filesystem: bool = False
+    contract: Contract | None = None
+    concurrency: int | None = None
+    """Requests that one replica serves at once; None leaves it to the handler contract."""
+    timeout_seconds: float = 60.0
+    queue: int = 1000
+    """Requests that may wait for a slot."""
+    body_limit_mib: float = 16.0
+    scale: Scaling = Scaling()
+    debug: bool = False
+    """Puts a handler's traceback into its 500 answer; for development."""
+
+    @property
+    def key(self) -> FunctionKey:
+        return function_key(self.name, self.namespace)
+
+
+def function_key(name: str, namespace: str = DEFAULT_NAMESPACE) -> FunctionKey:
+    return FunctionKey(f"{name}.{namespace}")
+
+
+def split_key(address: str) -> tuple[str, str]:
+    """`name` or `name.namespace` (the last dot splits) as (name, namespace)."""
+    name, dot, namespace = address.rpartition(".")
+    return (name, namespace) if dot else (namespace, DEFAULT_NAMESPACE)
+
+
+def parse_spec(data: object) -> FunctionSpec:
+    """Pilotlight's own JSON, already decoded, as a checked spec; InvalidSpec names the field.
+
+    OpenFaaS' scaling labels and our keys among the annotations count where the field itself is not given."""
+    if not isinstance(data, Mapping):
+        raise InvalidSpec("the function must be a JSON object", field="")
+    _refuse_unknown(data, FunctionSpec, prefix="")
+    data = _from_scale_labels(data.get("labels")) | _from_annotations(data.get("annotations")) | dict(data)
+    scale = data.get("scale")
+    if isinstance(scale, Mapping):
+        _refuse_unknown(scale, Scaling, prefix="scale.")
+    try:
+        spec = msgspec.convert(data, FunctionSpec, strict=True)
+    except msgspec.ValidationError as error:
+        raise _as_invalid_spec(error) from error
+    return check_spec(spec)
+
+
+def from_openfaas(data: object) -> FunctionSpec:
+    """OpenFaaS' FunctionDeployment as a spec. Unknown fields are ignored, nulls count as absent, and our own keys
+    come as annotations `pilotlight.dev/KEY` with values as in a stack file (see parse_spec)."""
+    if not isinstance(data, Mapping):
+        raise InvalidSpec("failed to unmarshal request: a JSON object was expected", field="")
+    given = {key: value for key, value in data.items() if value is not None}
+    for required in ("service", "image"):
+        if not given.get(required):
+            raise InvalidSpec(f"validation failed: {required}: is required", field=required)
+    fields: dict[str, Any] = {ours: given[theirs] for theirs, ours in _OPENFAAS_FIELDS.items() if theirs in given}
+    for block in ("limits", "requests"):
+        if isinstance(fields.get(block), Mapping):
+            fields[block] = {k: v for k, v in fields[block].items() if k in ("memory", "cpu") and v}
+    return parse_spec(fields)
+
+
+def to_openfaas(spec: FunctionSpec) -> dict[str, object]:
+    """The spec as OpenFaaS' FunctionStatus spells it, without what only the server knows; empty members left out."""
+    members: dict[str, object] = {
+        "name": spec.name,
+        "image": spec.image,
+        "namespace": spec.namespace,
+        "envProcess": spec.fprocess,
+        "envVars": spec.environment,
+        "constraints": list(spec.constraints),
+        "secrets": list(spec.secrets),
+        "labels": {"faas_function": spec.name} | spec.labels,
+        "annotations": spec.annotations,
+        "limits": msgspec.to_builtins(spec.limits),
+        "requests": msgspec.to_builtins(spec.requests),
+        "readOnlyRootFilesystem": spec.readonly_root_filesystem,
+    }
+    return {name: value for name, value in members.items() if value}
+
+
+def check_spec(spec: FunctionSpec) -> FunctionSpec:
+    """Rules that types cannot say; the first one broken is raised as InvalidSpec."""
+    _check(
+        is_name(spec.name),
+        "name",
+        f"({spec.name}) must be a DNS label: a-z, 0-9 and -, at most 63 characters",
+    )
+    _check(is_name(spec.namespace), "namespace", f"({spec.namespace}) must be a DNS label")
+    _check(bool(spec.image), "image", "must not be empty")
+    for variable in spec.environment:
+        _check(
+            _VARIABLE.fullmatch(variable) is not None,
+            "environment",
+            f"{variable!r} is no name for a variable",
+        )
+        _check("\0" not in spec.environment[variable], "environment", f"{variable} holds a zero byte")
+    _check(spec.concurrency is None or 1 <= spec.concurrency <= 1000, "concurrency", "must be from 1 to 1000")
+    _check(0 < spec.timeout_seconds <= 86_400, "timeout_seconds", "must be more than 0 and at most 86400")
+    _check(0 <= spec.queue <= 100_000, "queue", "must be from 0 to 100000")
+    _check(0 < spec.body_limit_mib <= 4096, "body_limit_mib", "must be more than 0 and at most 4096")
+    scale = spec.scale
+    _check(
+        0 <= scale.min <= scale.max,
+        "scale",
+        f"needs 0 <= min <= max, got min {scale.min} and max {scale.max}",
+    )
+    _check(1 <= scale.max <= 1000, "scale.max", "must be from 1 to 1000")
+    _check(0 < scale.idle_seconds <= 30 * 86_400, "scale.idle_seconds", "must be more than 0 and at most 30 days")
+    _check(0.05 <= scale.target <= 1, "scale.target", "must be from 0.05 to 1")
+    for block in (spec.limits, spec.requests):
+        block.memory_mib()
+        block.cpu_milli()
+    return spec
+
+
+def is_name(text: str) -> bool:
+    """Whether it is a DNS label (RFC 1123), as functions and namespaces are named."""
+    return _NAME.fullmatch(text) is not None
+
+
+_OPENFAAS_FIELDS = {
+    "service": "name",
+    "image": "image",
+    "namespace": "namespace",
+    "envProcess": "fprocess",
+    "envVars": "environment",
+    "constraints": "constraints",
+    "secrets": "secrets",
+    "labels": "labels",
+    "annotations": "annotations",
+    "limits": "limits",
+    "requests": "requests",
+    "readOnlyRootFilesystem": "readonly_root_filesystem",
+}
+
+
+def _from_annotations(annotations: object) -> dict[str, Any]:
+    """Our keys among the annotations of an OpenFaaS client."""
+    if not isinstance(annotations, Mapping):
+        return {}
+    fields: dict[str, Any] = {}
+    for name, text in annotations.items():
+        if not isinstance(name, str) or not name.startswith(ANNOTATION_PREFIX):
+            continue
+        key = name.removeprefix(ANNOTATION_PREFIX)
+        match key:
+            case "concurrency" | "queue":
+                fields[key] = _integer(text, name)
+            case "timeout":
+                fields["timeout_seconds"] = parse_duration_seconds(str(text), field=name)
+            case "debug":
+                fields["debug"] = str(text).lower() == "true"
+            case "contract":
+                fields["contract"] = text
+            case _:
+                raise InvalidSpec(f"{name}: no such key", field=name, hint=_nearest(key, _ANNOTATION_KEYS))
+    return fields
+
+
+_ANNOTATION_KEYS = ("concurrency", "queue", "timeout", "debug", "contract")
+
+
+def _from_scale_labels(labels: object) -> dict[str, Any]:
+    """OpenFaaS' `com.openfaas.scale.*` labels with their meaning there; `zero: false` keeps one replica."""
+    if not isinstance(labels, Mapping):
+        return {}
+    scale: dict[str, Any] = {}
+    prefix = "com.openfaas.scale."
+    for name, key in (("min", "min"), ("max", "max")):
+        if f"{prefix}{name}" in labels:
+            scale[key] = _integer(labels[f"{prefix}{name}"], f"{prefix}{name}")
+    if f"{prefix}zero-duration" in labels:
+        text = str(labels[f"{prefix}zero-duration"])
+        scale["idle_seconds"] = parse_duration_seconds(text, field=f"{prefix}zero-duration")
+    if str(labels.get(f"{prefix}zero", "")).lower() == "false":
+        scale["min"] = max(1, scale.get("min", 1))
+    return {"scale": scale} if scale else {}
+
+
+def _integer(text: object, field: str) -> int:
+    try:
+        return int(str(text))
+    except ValueError:
+        raise InvalidSpec(f"{field}: must be a whole number, not {text!r}", field=field) from None
+
+
+def _check(holds: bool, field: str, sentence: str) -> None:
+    if not holds:
+        raise InvalidSpec(f"{field}: {sentence}", field=field)
+
+
+def _refuse_unknown(data: Mapping[Any, Any], kind: type[msgspec.Struct], *, prefix: str) -> None:
+    known = [field.encode_name for field in msgspec.structs.fields(kind)]
+    for name in data:
+        if name not in known:
+            field = f"{prefix}{name}"
+            raise InvalidSpec(f"{field}: no such field", field=field, hint=_nearest(str(name), known))
+
+
+def _nearest(name: str, known: list[str] | tuple[str, ...]) -> str | None:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    if not near:
+        return f"Known here: {', '.join(sorted(known))}."
+    return f"Did you mean {' or '.join(f'`{word}`' for word in near)}?"
+
+
+def _as_invalid_spec(error: msgspec.ValidationError) -> InvalidSpec:
+    """msgspec ends its messages with ` - at `$.path``; the path is the field."""
+    sentence, _, path = str(error).partition(" - at ")
+    field = path.strip("`").removeprefix("$").removeprefix(".")
+    return InvalidSpec(f"{field}: {sentence}" if field else sentence, field=field)
