@@ -1,0 +1,1 @@
+"""How many replicas: pure functions of the load, with the reason of each answer."""
