@@ -1,0 +1,1 @@
+"""What must survive: functions, their revisions, and which one is live. Replicas are not stored."""
