@@ -1,0 +1,287 @@
+"""One build from beginning to end: a tar becomes an environment, shared, and a bundle, addressed by its digest.
+
+Building what was built before changes nothing and starts no process. What can fail soon comes first: the archive, the
+handler's syntax, the requirements as written; then what takes a network and minutes.
+"""
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from pilotlight.builder.archive import ArchiveLimits, SourceFile, unpack
+from pilotlight.builder.base import RUNTIME_FLOOR, Progress, Report, reporter
+from pilotlight.builder.compiler import compile_bundle
+from pilotlight.builder.environments import Environments, Wanted
+from pilotlight.builder.files import give, make_staging, publish, read_manifest, remove, storage_errors, write_manifest
+from pilotlight.builder.imports import Candidate, candidates
+from pilotlight.builder.index import IndexSettings, index_settings
+from pilotlight.builder.interpreter import Interpreter, probe
+from pilotlight.builder.process import end_marked
+from pilotlight.builder.requirements import Requirements, read_requirements
+from pilotlight.builder.template import Template, load_template
+from pilotlight.builder.trial import Trial, Trials
+from pilotlight.builder.uv import Uv, reachable_uv
+from pilotlight.config import BuildSettings, Sandbox
+from pilotlight.core.errors import BundleNotFound, InvalidInput, RevisionFailed, StartFailed
+from pilotlight.core.naming import digest_of
+from pilotlight.core.revision import Bundle
+
+_FORMAT = b"bundle 1"
+_HANDLER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NAMES_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """What was sent, unpacked and read, before anything of it was run."""
+
+    folder: Path
+    """Becomes the bundle's; holds `function/`."""
+    files: tuple[SourceFile, ...]
+    template: Template
+    handler: str
+    handler_file: str
+    requirements: Requirements
+
+    def digest(self, environment: str) -> str:
+        files = [f"{file.path}\0{int(file.executable)}\0{file.digest}" for file in self.files]
+        facts = [environment, self.template.name, self.template.digest, self.template.contract, self.handler]
+        return digest_of([_FORMAT, *(part.encode() for part in (*facts, *files))])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tools:
+    """What needs the functions' user to be asked, once."""
+
+    interpreter: Interpreter
+    environments: Environments
+
+
+class Builder:
+    """Builds into one data directory. Several builds may run at once, in several processes too."""
+
+    def __init__(
+        self,
+        *,
+        settings: BuildSettings,
+        data_dir: Path,
+        templates_dir: Path,
+        python: Path,
+        sandbox: Sandbox,
+        runtime_floor: Mapping[str, str] = RUNTIME_FLOOR,
+        index: IndexSettings | None = None,
+    ) -> None:
+        self._settings = settings
+        self._data = data_dir
+        self._templates = templates_dir
+        self._python = python
+        self._sandbox = sandbox
+        self._floor = runtime_floor
+        self._index = index_settings(os.environ) if index is None else index
+        self._staging = data_dir / "staging"
+        self._make_folders()
+        self._trials = Trials(data_dir / "cache/trials", self._staging, sandbox, settings)
+        self._tools: _Tools | None = None
+        self._first = asyncio.Lock()
+        self._compiling = asyncio.Semaphore(settings.concurrency)
+
+    async def build(
+        self,
+        *,
+        name: str,
+        template: str,
+        tar: Path,
+        handler: str = "handler",
+        progress: Callable[[Progress], None],
+    ) -> Bundle:
+        """The bundle of a function's source, with everything that it needs in place. The tar stays its sender's."""
+        report = reporter(progress)
+        tools = await self._ready()
+        made = make_staging(self._staging)
+        try:
+            source = await asyncio.to_thread(self._read, made, template, tar, handler)
+            report("source", f"{name}: {_counted(len(source.files), 'file')}, {_sized(source.files)}")
+            wanted = Wanted(template=source.template, requirements=source.requirements)
+            known = tools.environments.known(wanted)
+            bundle = None if known is None else self._find(source.digest(known))
+            if bundle is not None:
+                report("bundle", f"{bundle.digest[:12]} is there already: nothing has changed")
+                return bundle
+            return await self._make(source, wanted, tools, report)
+        finally:
+            await asyncio.to_thread(remove, made)
+
+    def bundle(self, digest: str) -> Bundle:
+        """What was built under this digest; BundleNotFound when it was not, or is gone."""
+        found = self._find(digest)
+        if found is None:
+            raise BundleNotFound(f"there is no bundle sha256:{digest[:64]}")
+        return found
+
+    def environment_dir(self, digest: str) -> Path:
+        return self._data / "environments" / digest
+
+    def bundle_dir(self, digest: str) -> Path:
+        return self._data / "bundles" / digest
+
+    async def sweep(self) -> None:
+        """At start, before any build: end and remove what a server that was killed left behind."""
+        await asyncio.to_thread(self._sweep)
+
+    async def _make(self, source: _Source, wanted: Wanted, tools: _Tools, report: Report) -> Bundle:
+        async with self._compiling:
+            compiled = await compile_bundle(
+                source.folder / "function", source.files, source.handler_file, tools.interpreter, self._sandbox
+            )
+        environment = await tools.environments.ensure(wanted, report)
+        digest = source.digest(environment)
+        files = frozenset(file.path for file in source.files)
+        preimports = await self._trials.run(
+            Trial(
+                environment=environment,
+                directory=self.environment_dir(environment),
+                candidates=_with_template(candidates(source.handler, files, compiled.imports), source.template),
+                bundle=source.folder,
+                handler=source.handler,
+            ),
+            report,
+        )
+        bundle = Bundle(
+            digest=digest,
+            environment=environment,
+            template=source.template.name,
+            contract=source.template.contract,
+            handler=source.handler,
+            preimports=preimports,
+        )
+        await asyncio.to_thread(self._publish, source, bundle)
+        report("bundle", f"{digest[:12]} made")
+        return self.bundle(digest)
+
+    def _read(self, made: Path, template_name: str, tar: Path, handler: str) -> _Source:
+        template = load_template(self._templates, template_name)
+        if _HANDLER.fullmatch(handler) is None:
+            raise InvalidInput(f"handler: {handler[:80]!r} is no module's name", field="handler")
+        folder = made / "bundle"
+        function = folder / "function"
+        with storage_errors():
+            for path in (folder, function):
+                path.mkdir()
+                path.chmod(0o755)
+        limits = ArchiveLimits(
+            unpacked_bytes=self._settings.unpacked_limit_mib * 2**20, files=self._settings.files_limit
+        )
+        files = unpack(tar, function, limits)
+        return _Source(
+            folder=folder,
+            files=files,
+            template=template,
+            handler=handler,
+            handler_file=_handler_file(handler, files),
+            requirements=self._requirements(function, files, template),
+        )
+
+    def _requirements(self, function: Path, files: tuple[SourceFile, ...], template: Template) -> Requirements:
+        """The template's, then the function's own."""
+        known = {file.path for file in files}
+        own = read_requirements(lambda path: (function / path).read_bytes() if path in known else None, self._floor)
+        if not template.requirements:
+            return own
+        text = "\n".join(template.requirements).encode()
+        base = read_requirements(
+            lambda path: text if path == "template.yml" else None, self._floor, file="template.yml"
+        )
+        return Requirements(wanted=base.wanted + own.wanted, constraints=base.constraints + own.constraints)
+
+    def _publish(self, source: _Source, bundle: Bundle) -> None:
+        manifest = msgspec.to_builtins(bundle) | {"created_at": time.time()}
+        write_manifest(source.folder, manifest)
+        publish(source.folder, self.bundle_dir(bundle.digest))
+
+    def _find(self, digest: str) -> Bundle | None:
+        if _DIGEST.fullmatch(digest) is None:
+            return None
+        manifest = read_manifest(self.bundle_dir(digest))
+        if manifest is None or not self.environment_dir(manifest["environment"]).is_dir():
+            return None
+        return msgspec.convert(manifest, Bundle)
+
+    async def _ready(self) -> _Tools:
+        async with self._first:
+            if self._tools is None:
+                self._tools = await self._open_tools()
+            return self._tools
+
+    async def _open_tools(self) -> _Tools:
+        interpreter = await probe(self._python, self._sandbox)
+        if interpreter is None:
+            raise StartFailed(f"the interpreter for environments, {self._python}, cannot be run")
+        uv = Uv(
+            binary=await reachable_uv(self._data / "cache/tools", self._sandbox),
+            cache=self._data / "cache/uv",
+            sandbox=self._sandbox,
+            index=self._index,
+            interpreter=interpreter,
+            timeout_seconds=self._settings.timeout_seconds,
+        )
+        environments = Environments(self._data, uv, self._sandbox, self._floor, self._settings.concurrency)
+        return _Tools(interpreter=interpreter, environments=environments)
+
+    def _make_folders(self) -> None:
+        """The functions' user may walk through them to what it knows the name of, and list none."""
+        with storage_errors():
+            for name in ("bundles", "environments", "staging", "cache", "cache/tools"):
+                folder = self._data / name
+                folder.mkdir(parents=True, exist_ok=True)
+                folder.chmod(0o711)
+            for name in ("cache/locks", "cache/trials", "cache/uv"):
+                folder = self._data / name
+                folder.mkdir(mode=0o700, exist_ok=True)
+            give(self._data / "cache/uv", self._sandbox)
+
+    def _sweep(self) -> None:
+        end_marked(self._staging)
+        for path in self._staging.iterdir():
+            remove(path)
+        for folder in ("cache/locks", "cache/trials", "cache/tools"):
+            for path in (self._data / folder).glob(".*"):
+                remove(path)
+
+
+def _handler_file(handler: str, files: tuple[SourceFile, ...]) -> str:
+    stem = handler.replace(".", "/")
+    names = [file.path for file in files]
+    for path in (f"{stem}.py", f"{stem}/__init__.py"):
+        if path in names:
+            return path
+    shown = ", ".join(names[:_NAMES_SHOWN]) + (f" and {len(names) - _NAMES_SHOWN} more" if names[_NAMES_SHOWN:] else "")
+    raise RevisionFailed(
+        f"there is no {stem}.py in the folder; there are: {shown}",
+        slug="handler-missing",
+        hint=f"Put the handler into {stem}.py at the top of the folder that is deployed.",
+    )
+
+
+def _with_template(found: tuple[Candidate, ...], template: Template) -> tuple[Candidate, ...]:
+    named = {candidate.module: candidate for candidate in (*map(Candidate, template.preimport), *found)}
+    return tuple(named[module] for module in sorted(named))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _sized(files: tuple[SourceFile, ...]) -> str:
+    size = float(sum(file.size for file in files))
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -1,0 +1,136 @@
+"""Which modules a zygote imports ahead: those that a trial, in a process of its own, shows to survive a fork.
+
+Most modules do. One that starts threads at import, or holds a lock, can leave its forked children hanging; that is
+found here, once for each set of modules and environment, and not in production.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pilotlight.builder.base import Report
+from pilotlight.builder.files import give, make_staging, remove, write_atomically
+from pilotlight.builder.imports import Candidate
+from pilotlight.builder.process import Command, TimedOut, end_marked, run
+from pilotlight.config import BuildSettings, Sandbox
+from pilotlight.core.naming import digest_of
+
+_PROGRAM = Path(__file__).with_name("child_trial.py")
+_ANSWER_BYTES = 2**20
+_ROUNDS = 4
+"""All trials of one build together may take this many times the time of one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What is tried: modules of an environment, with the handler that will be loaded after them."""
+
+    environment: str
+    """Its digest; the prime script is a part of it."""
+    directory: Path
+    """Of the environment."""
+    candidates: tuple[Candidate, ...]
+    bundle: Path
+    handler: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    good: bool
+    imported: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Why, by module; a handler may do without one (`try: import ...`), so that this is no error."""
+
+
+class Trials:
+    def __init__(self, cache: Path, staging: Path, sandbox: Sandbox, settings: BuildSettings) -> None:
+        self._cache = cache
+        self._staging = staging
+        self._sandbox = sandbox
+        self._seconds = settings.trial_seconds
+        self._at_once = asyncio.Semaphore(settings.concurrency)
+
+    async def run(self, trial: Trial, report: Report) -> tuple[str, ...]:
+        """The modules that passed, sorted; the answer is kept, so that a change of the handler alone needs no trial."""
+        if not trial.candidates:
+            return ()
+        kept = self._cache / self._key(trial)
+        try:
+            passed: list[str] = json.loads(kept.read_bytes())
+        except FileNotFoundError:
+            began = time.monotonic()
+            async with self._at_once:
+                passed = sorted(await self._find(trial, report))
+            write_atomically(kept, json.dumps(passed).encode())
+            report("preimport", f"{', '.join(passed) or 'nothing'} (tried in {time.monotonic() - began:.1f} s)")
+        else:
+            report("preimport", ", ".join(passed) or "nothing")
+        return tuple(passed)
+
+    async def _find(self, trial: Trial, report: Report) -> tuple[str, ...]:
+        """All of them if that works; else each one alone, and then those that passed together."""
+        deadline = time.monotonic() + _ROUNDS * self._seconds
+        whole = await self._try(trial, trial.candidates, trial.handler, deadline)
+        for module, why in whole.missing.items():
+            report("preimport", f"{module} cannot be imported: {why}")
+        if whole.good:
+            return whole.imported
+        handler = trial.handler if (await self._try(trial, (), trial.handler, deadline)).good else None
+        if handler is None:  # it fails by itself: the modules are tried without it
+            report("preimport", "the handler does not load by itself; the modules are tried without it")
+            whole = await self._try(trial, trial.candidates, None, deadline)
+            if whole.good:
+                return whole.imported
+        survivors = []
+        for candidate in trial.candidates:
+            if (await self._try(trial, (candidate,), handler, deadline)).good:
+                survivors.append(candidate)
+            else:
+                report("preimport", f"{candidate.module} is left out: children forked after its import do not work")
+        together = await self._try(trial, survivors, handler, deadline)
+        return together.imported if together.good else ()
+
+    async def _try(
+        self, trial: Trial, candidates: Sequence[Candidate], handler: str | None, deadline: float
+    ) -> _Answer:
+        seconds = min(self._seconds, deadline - time.monotonic())
+        if seconds <= 0:
+            return _Answer(good=False)
+        prime = trial.directory / "prime.py"
+        order = {
+            "candidates": candidates,
+            "prime": str(prime) if prime.exists() else None,
+            "bundle": str(trial.bundle) if handler is not None else None,
+            "handler": handler,
+            "seconds": seconds,
+        }
+        python = trial.directory / "venv/bin/python"
+        home = make_staging(self._staging)
+        give(home, self._sandbox)
+        command = Command(
+            arguments=[python, "-I", "-B", "-c", _PROGRAM.read_text()],
+            directory=home,
+            variables={},
+            stdin=json.dumps(order).encode(),
+        )
+        try:
+            outcome = await run(command, self._sandbox, seconds=seconds, output_limit=_ANSWER_BYTES)
+            answer = json.loads(outcome.output)
+        except (TimedOut, ValueError):
+            return _Answer(good=False)
+        finally:
+            await asyncio.to_thread(_clear, home)
+        imported = tuple(answer["imported"])
+        return _Answer(good=answer["child"] == "done", imported=imported, missing=answer["missing"])
+
+    def _key(self, trial: Trial) -> str:
+        parts = [trial.environment, *(json.dumps(candidate) for candidate in trial.candidates)]
+        return digest_of(part.encode() for part in parts)
+
+
+def _clear(home: Path) -> None:
+    end_marked(home)
+    remove(home)

@@ -1,0 +1,67 @@
+"""Names that builds are asked for by: templates, and references to bundles."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pilotlight.builder.reference import parse_reference, reference
+from pilotlight.builder.template import load_template
+from pilotlight.core.errors import InvalidInput
+
+TEMPLATES = Path(__file__).parents[3] / "templates"
+DIGEST = "0123456789abcdef" * 4
+
+
+def template(folder: Path, text: str) -> Path:
+    (folder / "mine").mkdir()
+    (folder / "mine/template.yml").write_text(text)
+    return folder
+
+
+def test_the_packaged_template_speaks_http_and_primes() -> None:
+    found = load_template(TEMPLATES, "python3-http")
+    assert (found.contract, found.requirements) == ("http", ())
+    assert found.prime is not None
+
+
+@pytest.mark.parametrize("name", ["python3-htp", "../templates/python3-http", "", "x" * 300])
+def test_an_unknown_template_names_those_there_are(name: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load_template(TEMPLATES, name)
+    assert caught.value.slug == "template-not-found"
+    assert "python3-http" in (caught.value.hint or "")
+
+
+def test_openfaas_keys_are_known(tmp_path: Path) -> None:
+    text = (
+        "language: mine\nfprocess: python index.py\nbuild_options:\n- name: dev\n  packages: [make]\nmount_ssh: true\n"
+    )
+    assert load_template(template(tmp_path, text), "mine").contract == "http"
+
+
+@pytest.mark.parametrize(
+    "text", ["language: [", "language: mine\nprim: x", "language: mine\nprime: ../x", "language: mine\nprime: gone.py"]
+)
+def test_a_template_that_is_wrong_says_so(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidInput, match="template mine: "):
+        load_template(template(tmp_path, text), "mine")
+
+
+def test_a_reference_is_read_as_it_was_written() -> None:
+    assert parse_reference(reference("my-fn", DIGEST)) == ("my-fn", DIGEST)
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["", "nginx:latest", f"bundle/x@sha256:{DIGEST[:-1]}", f"bundle/X@sha256:{DIGEST}", f"bundle/x@sha256:{DIGEST}\n"],
+)
+def test_anything_else_is_no_reference(image: str) -> None:
+    assert parse_reference(image) is None
+
+
+@given(st.text())
+def test_any_text_is_a_reference_or_not(text: str) -> None:
+    found = parse_reference(text)
+    assert found is None or reference(*found) == text
