@@ -1,0 +1,1 @@
+"""How replicas run: one protocol (base.py), several backends behind it."""

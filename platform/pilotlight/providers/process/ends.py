@@ -1,0 +1,83 @@
+"""Why a replica ended, in one word and one sentence, from what its process, its zygote and itself said. Pure."""
+
+import os
+import signal
+from dataclasses import dataclass
+
+from pilotlight.providers.base import Ended
+from pilotlight.providers.process.messages import Ending, Failed
+
+_OWN_WORDS = {"out-of-memory": "out-of-memory", "stuck": "stuck", "idle": "stopped"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What waiting for the process gave."""
+
+    code: int
+    """As of waitpid."""
+    max_rss_mib: int = 0
+
+
+def how_it_ended(
+    replica: str,
+    *,
+    status: Status | None,
+    stopping: bool,
+    cause: Failed | Ending | None = None,
+    last_lines: tuple[str, ...] = (),
+) -> Ended:
+    """What the replica said itself comes first, then that it was asked to, then its status; without any it is lost."""
+    reason, detail = _reason(status, stopping, cause)
+    code = None if status is None else os.waitstatus_to_exitcode(status.code)
+    failed = cause if isinstance(cause, Failed) else None
+    return Ended(
+        id=replica,
+        reason=reason,
+        detail=detail,
+        exit_code=code if code is not None and code >= 0 else None,
+        signal=-code if code is not None and code < 0 else None,
+        slug=failed.slug if failed else None,
+        file=failed.file if failed else None,
+        line=failed.line if failed else None,
+        source=failed.source if failed else None,
+        last_lines=last_lines,
+    )
+
+
+def _reason(status: Status | None, stopping: bool, cause: Failed | Ending | None) -> tuple[str, str]:
+    if isinstance(cause, Failed):
+        return "load-failed", cause.detail
+    if isinstance(cause, Ending):
+        return _OWN_WORDS.get(cause.reason, "exit"), cause.detail
+    how = describe_status(status)
+    if stopping:
+        return "stopped", f"stopped: {how}" if status else "stopped"
+    if status is None:
+        return "lost", "it ended after its zygote had ended, so nobody could say how"
+    if os.WIFSIGNALED(status.code):
+        return "signal", how + _suspicion(status)
+    return "exit", how
+
+
+def describe_status(status: Status | None) -> str:
+    """ "exited with code 3", "killed by signal 11 (SIGSEGV)"."""
+    if status is None:
+        return "nobody could say how it ended"
+    code = os.waitstatus_to_exitcode(status.code)
+    return f"killed by signal {-code}{_name(-code)}" if code < 0 else f"exited with code {code}"
+
+
+def _name(number: int) -> str:
+    try:
+        return f" ({signal.Signals(number).name})"
+    except ValueError:
+        return ""  # a real-time signal
+
+
+def _suspicion(status: Status) -> str:
+    """Nobody here sends an unprovoked SIGKILL; the kernel does when memory runs out."""
+    if os.WTERMSIG(status.code) != signal.SIGKILL:
+        return ""
+    used = f" (it had used {status.max_rss_mib} MiB)" if status.max_rss_mib else ""
+    return f"; perhaps out of memory{used}"

@@ -1,0 +1,104 @@
+"""What zygotes and replicas say to the provider, as types. They run users' code: nothing they send is trusted."""
+
+from typing import TypeVar
+
+import msgspec
+
+from pilotlight_runtime.launch import Message
+
+_T = TypeVar("_T")
+
+
+class _Tagged(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    pass
+
+
+class Child(msgspec.Struct, frozen=True, kw_only=True):
+    """A replica as its zygote knows it."""
+
+    id: str
+    pid: int
+    started: int
+
+
+class ChildEnded(_Tagged, frozen=True, kw_only=True, tag="ended"):
+    id: str
+    pid: int
+    status: int
+    """As of waitpid."""
+    max_rss_kib: int = 0
+
+
+class EndedBefore(msgspec.Struct, frozen=True, kw_only=True):
+    """An end in a hello: the same, without its type."""
+
+    id: str
+    pid: int
+    status: int
+    max_rss_kib: int = 0
+
+
+class Hello(_Tagged, frozen=True, kw_only=True, tag="hello"):
+    pid: int
+    runtime: str = ""
+    preimported: tuple[str, ...] = ()
+    failed: dict[str, str] = {}
+    spares: int = 0
+    children: tuple[Child, ...] = ()
+    ended: tuple[EndedBefore, ...] = ()
+
+
+class Launched(_Tagged, frozen=True, kw_only=True, tag="launched"):
+    id: str
+    pid: int
+    started: int
+    spare: bool = True
+
+
+class Refused(_Tagged, frozen=True, kw_only=True, tag="refused"):
+    id: str
+    why: str
+
+
+class Spares(_Tagged, frozen=True, kw_only=True, tag="spares"):
+    ready: int
+
+
+class Ready(_Tagged, frozen=True, kw_only=True, tag="ready"):
+    slots: int
+    phases: dict[str, float] = {}
+    runtime: str = ""
+
+
+class Failed(_Tagged, frozen=True, kw_only=True, tag="failed"):
+    slug: str
+    detail: str
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    source: str | None = None
+
+
+class Ending(_Tagged, frozen=True, kw_only=True, tag="ending"):
+    reason: str
+    detail: str
+
+
+FromZygote = Hello | Launched | Refused | ChildEnded | Spares
+FromReplica = Ready | Failed | Ending
+
+
+def from_zygote(message: Message) -> FromZygote | None:
+    """None for what is not understood: a newer runtime may say more than we know."""
+    return _convert(message, FromZygote)  # type: ignore[arg-type]
+
+
+def from_replica(message: Message) -> FromReplica | None:
+    return _convert(message, FromReplica)  # type: ignore[arg-type]
+
+
+def _convert(message: Message, kind: type[_T]) -> _T | None:
+    try:
+        return msgspec.convert(message, kind)
+    except msgspec.ValidationError:
+        return None

@@ -1,0 +1,239 @@
+"""The process provider: replicas are forked from zygotes on this machine, and found again by records after a crash."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import structlog
+
+from pilotlight.config import Sandbox, Settings
+from pilotlight.core.errors import StartFailed
+from pilotlight.core.spec import FunctionKey
+from pilotlight.providers.base import Ended, Event, Launch, LogLine, Node, Pool, Running, Usage
+from pilotlight.providers.process import procfs
+from pilotlight.providers.process.adoption import adopt, await_readiness, learn_readiness
+from pilotlight.providers.process.logfiles import LogFiles
+from pilotlight.providers.process.pools import Pools
+from pilotlight.providers.process.probe import ask_ready
+from pilotlight.providers.process.records import ReplicaRecord, RunDir, check_id
+from pilotlight.providers.process.replica import Replica
+from pilotlight.providers.process.spawn import Recipe
+from pilotlight.providers.process.starting import Starter
+from pilotlight.providers.process.zygote import Zygote
+
+log = structlog.get_logger(__name__)
+
+WORD_SECONDS = 60.0
+"""Adopted replicas hear this often that there is a control plane; the others have it at the end of their channel."""
+SETTLE_SECONDS = 0.05
+
+
+class ProcessProvider:
+    name = "process"
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        sandbox: Sandbox,
+        layer: Path,
+        environment_dir: Callable[[str], Path],
+        bundle_dir: Callable[[str], Path],
+        prime: Callable[[str], Path | None] = lambda _environment: None,
+    ) -> None:
+        self._settings = settings
+        self._sandbox = sandbox
+        self._run = RunDir(settings.run_dir, sandbox)
+        self._logs = LogFiles(settings.data_dir / "logs")
+        recipe = Recipe(
+            sandbox=sandbox,
+            layer=layer,
+            environment_dir=environment_dir,
+            prime=prime,
+            idle_end_seconds=settings.pool.idle_end_seconds,
+        )
+        self._pools = Pools(
+            recipe,
+            self._run,
+            hello_seconds=settings.control.start_timeout_seconds,
+            ended=self._status_known,
+            gone=self._zygote_gone,
+        )
+        self._starter = Starter(
+            run=self._run,
+            logs=self._logs,
+            pools=self._pools,
+            bundle_dir=bundle_dir,
+            settings=settings,
+            make=self._make,
+        )
+        self._replicas: dict[str, Replica] = {}
+        self._starting: dict[str, asyncio.Task[Replica]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()  # at most two for each replica
+        self._settling = False
+        self._closing = False
+
+    async def nodes(self) -> Sequence[Node]:
+        cores = len(os.sched_getaffinity(0))
+        return (Node(name="local", cpu_milli=cores * 1000, memory_mib=psutil.virtual_memory().total // 2**20),)
+
+    async def prepare(self, pool: Pool, count: int) -> None:
+        await self._pools.prepare(pool, count)
+
+    async def start(self, launch: Launch) -> Running:
+        if self._closing:
+            raise StartFailed("no replica was started: the server is stopping")
+        found = self._replicas.get(check_id(launch.id))
+        if found is not None:
+            return found.running()
+        task = self._starting.get(launch.id)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._starter.start(launch))
+            self._starting[launch.id] = task
+            task.add_done_callback(lambda done: self._started(launch.id, done))
+        # Half a start helps nobody: when the caller is cancelled it is finished, and found by its id.
+        return (await asyncio.shield(task)).running()
+
+    async def stop(self, replica: str, *, grace_seconds: float) -> None:
+        if replica in self._starting:
+            await asyncio.wait([self._starting[replica]])
+        found = self._replicas.get(replica)
+        if found is not None:
+            await found.stop(grace_seconds)
+
+    async def list(self) -> Sequence[Running]:
+        return [replica.running() for replica in self._replicas.values() if replica.alive]
+
+    async def events(self) -> AsyncIterator[Event]:
+        while (event := await self._events.get()) is not None:
+            yield event
+
+    async def usage(self, replica: str) -> Usage | None:
+        found = self._replicas.get(replica)
+        return None if found is None else procfs.usage(found.record.pid)
+
+    def logs(
+        self, function: FunctionKey, *, tail: int | None = None, since: float | None = None, follow: bool = False
+    ) -> AsyncIterator[LogLine]:
+        return self._logs.read(function, tail=tail, since=since, follow=follow)
+
+    async def forget(self, function: FunctionKey) -> None:
+        await asyncio.to_thread(self._logs.forget, function)
+
+    async def open(self) -> None:
+        self._run.claim()
+        for record in self._run.replicas():
+            self._logs.expect(record.function, record.id, record.spare_log)
+        await asyncio.to_thread(self._logs.begin)
+        await adopt(self._run, self._pools, user=self._user(), make=self._make)
+        async with asyncio.TaskGroup() as group:
+            for replica in tuple(self._replicas.values()):
+                group.create_task(self._learn(replica))
+        self._spawn(self._give_word())
+
+    async def close(self, *, keep: bool) -> None:
+        self._closing = True
+        if not keep:
+            await self._end_all()
+        self._leave()
+        if not keep:
+            await asyncio.to_thread(self._run.remove)
+        self._events.put_nowait(None)
+
+    # What replicas and zygotes tell
+
+    def _make(self, record: ReplicaRecord, process: procfs.Process | None, zygote: Zygote | None) -> Replica:
+        replica = Replica(record, process, zygote, ready=self._became_ready, ended=self._ended)
+        self._replicas[record.id] = replica
+        return replica
+
+    def _became_ready(self, replica: Replica) -> None:
+        self._events.put_nowait(replica.event())
+        try:
+            self._run.write(replica.record)  # after the word, which somebody waits for
+        except OSError as error:
+            log.warning("record not written", replica=replica.id, reason=error.strerror)
+
+    def _ended(self, replica: Replica, ended: Ended) -> None:
+        """Records go after the word: after a crash in between it is said again, by the next control plane."""
+        self._events.put_nowait(replace(ended, last_lines=self._logs.last_lines(replica.record.function, replica.id)))
+        self._replicas.pop(replica.id, None)
+        self._run.drop_replica(replica.record)
+        if replica.zygote is not None:
+            replica.zygote.forget(replica.id)
+            self._pools.release(replica.zygote)
+        function = replica.record.function
+        running = {other.id for other in self._replicas.values() if other.record.function == function}
+        self._spawn(asyncio.to_thread(self._logs.prune, function, running | set(self._starting)))
+
+    def _status_known(self, zygote: Zygote, replica: str) -> None:
+        found = self._replicas.get(replica)
+        if found is not None:
+            found.status_known()
+        elif replica not in zygote.children:
+            zygote.forget(replica)
+
+    def _zygote_gone(self, zygote: Zygote) -> None:
+        for replica in tuple(self._replicas.values()):
+            if replica.zygote is zygote:
+                replica.zygote_gone()
+
+    # In the background
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _learn(self, replica: Replica) -> None:
+        if not await learn_readiness(replica):
+            self._spawn(await_readiness(replica))
+
+    async def _give_word(self) -> None:
+        while True:
+            await asyncio.sleep(WORD_SECONDS)
+            mute = [replica for replica in self._replicas.values() if not replica.has_channel]
+            await asyncio.gather(*(ask_ready(replica.record.socket, seconds=5) for replica in mute))
+            self._pools.settle()
+
+    def _started(self, replica: str, task: asyncio.Task[Replica]) -> None:
+        del self._starting[replica]
+        if not task.cancelled():
+            task.exception()  # a caller that was cancelled does not collect it
+        if not self._settling and not self._closing:
+            self._settling = True
+            self._spawn(self._settle_logs())
+
+    async def _settle_logs(self) -> None:
+        """Once the replica has had the processor to itself."""
+        await asyncio.sleep(SETTLE_SECONDS)
+        self._settling = False
+        await asyncio.to_thread(self._logs.settle)
+
+    async def _end_all(self) -> None:
+        """Replicas in their grace, then what they came from; with that dies what was being started."""
+        if starting := tuple(self._starting.values()):
+            for task in starting:
+                task.cancel()
+            await asyncio.wait(starting)
+        grace = self._settings.control.kill_grace_seconds
+        await asyncio.gather(*(replica.stop(grace) for replica in tuple(self._replicas.values())))
+        await self._pools.end()
+
+    def _leave(self) -> None:
+        """Let go of everything and leave it running; what was being started is left in the middle."""
+        for task in (*self._starting.values(), *self._tasks):
+            task.cancel()
+        for replica in self._replicas.values():
+            replica.leave()
+        self._replicas.clear()
+        self._pools.leave()
+        self._logs.leave()
+
+    def _user(self) -> int:
+        return os.getuid() if self._sandbox.uid is None else self._sandbox.uid

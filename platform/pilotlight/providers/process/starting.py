@@ -1,0 +1,159 @@
+"""One start, in order: a zygote, a listening socket, two log files and a channel, the launch, a record, `keep`.
+
+Whatever dies in between, nothing lives on that has no record: until `keep` a replica dies with its zygote, and a new
+control plane ends the children of zygotes that it finds no record of. This is the path that a waiting request waits
+for: nothing here syncs to disk, starts a thread or a program.
+"""
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from pilotlight.config import Settings
+from pilotlight.core.errors import StartFailed, StorageFull
+from pilotlight.providers.base import Launch
+from pilotlight.providers.process import procfs
+from pilotlight.providers.process.logfiles import LogFiles
+from pilotlight.providers.process.messages import Launched
+from pilotlight.providers.process.pools import Pools
+from pilotlight.providers.process.records import ReplicaRecord, RunDir, listen
+from pilotlight.providers.process.replica import Replica
+from pilotlight.providers.process.zygote import LaunchRefused, Zygote, ZygoteGone
+from pilotlight_runtime.launch import Message, encode
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starter:
+    run: RunDir
+    logs: LogFiles
+    pools: Pools
+    bundle_dir: Callable[[str], Path]
+    settings: Settings
+    make: Callable[[ReplicaRecord, procfs.Process | None, Zygote], Replica]
+    """Makes the replica known, so that its end is told."""
+
+    async def start(self, launch: Launch) -> Replica:
+        """StartFailed (or StorageFull) when it could not be; then nothing of it is left."""
+        try:
+            return await self._try_twice(launch)
+        except BaseException as error:
+            self.run.drop_start(launch.id)
+            if not isinstance(error, OSError):
+                raise
+            kind = StorageFull if error.errno in _FULL else StartFailed
+            raise kind(f"no replica was started: {error.strerror or error}") from error
+
+    async def _try_twice(self, launch: Launch) -> Replica:
+        """A zygote may die, or be told to retire, between the moment it is chosen and its answer."""
+        try:
+            return await self._try(launch)
+        except (ZygoteGone, LaunchRefused):
+            pass
+        try:
+            return await self._try(launch)
+        except (ZygoteGone, LaunchRefused) as error:
+            raise StartFailed(f"no replica was started: its zygote said twice that {error}") from error
+
+    async def _try(self, launch: Launch) -> Replica:
+        began = time.perf_counter()
+        waited = not self.pools.has(launch.pool)
+        zygote = await self.pools.zygote_for(launch.pool)
+        had_zygote = time.perf_counter()
+        frame = encode(self._message(launch))
+        with _Parts(self.run, self.logs, launch) as parts:
+            unsent = frame[parts.channel.send(frame) :]  # what is larger than the socket's buffer waits for its reader
+            try:
+                launched = await zygote.launch(launch.id, launch.function, launch.revision, parts.theirs)
+            except BaseException:
+                zygote.children.discard(launch.id)
+                raise
+            phases = {"zygote": (had_zygote - began) * 1000} if waited else {}
+            phases["claim" if launched.spare else "fork"] = (time.perf_counter() - had_zygote) * 1000
+            return self._keep(launch, launched, zygote, phases, parts, unsent)
+
+    def _keep(
+        self,
+        launch: Launch,
+        launched: Launched,
+        zygote: Zygote,
+        phases: dict[str, float],
+        parts: "_Parts",
+        unsent: bytes,
+    ) -> Replica:
+        process = procfs.find(launched.pid, launched.started, parent=zygote.process.pid)
+        record = ReplicaRecord(
+            id=launch.id,
+            function=launch.function,
+            revision=launch.revision,
+            zygote=zygote.record.id,
+            pid=launched.pid,
+            started=launched.started,
+            socket=self.run.replica_socket(launch.id),
+            spare_log=parts.logs.spare,
+            phases=phases,
+        )
+        try:
+            self.run.write(record)
+        except BaseException:
+            if process is not None:
+                process.kill_group()
+                process.close()
+            raise
+        replica = self.make(record, process, zygote)
+        replica.listen(parts.take_channel(), unsent)
+        return replica
+
+    def _message(self, launch: Launch) -> Message:
+        return {
+            "type": "launch",
+            "id": launch.id,
+            "function": launch.function,
+            "revision": launch.revision,
+            "bundle": str(self.bundle_dir(launch.bundle)),
+            "contract": launch.contract,
+            "handler": launch.handler,
+            "variables": dict(launch.variables),
+            "secrets_dir": self.run.store_secrets(launch.id, launch.secrets),
+            "memory_mib": launch.limits.memory_mib,
+            "open_files": launch.limits.open_files,
+            "processes": launch.limits.processes,
+            "concurrency": launch.concurrency,
+            "timeout_seconds": launch.timeout_seconds,
+            "debug": launch.debug,
+            "idle_end_seconds": self.settings.pool.idle_end_seconds,
+        }
+
+
+class _Parts:
+    """What a replica is given as descriptors: its listener, its end of the channel, its log and the part before it."""
+
+    def __init__(self, run: RunDir, logs: LogFiles, launch: Launch) -> None:
+        self._closers = ExitStack()
+        with ExitStack() as closers:
+            self.channel, other = socket.socketpair()
+            closers.callback(self.channel.close)
+            closers.callback(other.close)
+            self.channel.setblocking(False)
+            listener = closers.enter_context(listen(run.replica_socket(launch.id)))
+            self.logs = logs.open(launch.function, launch.id)
+            for fd in (self.logs.log, self.logs.previous):
+                closers.callback(os.close, fd)
+            self.theirs = (listener.fileno(), other.fileno(), self.logs.log, self.logs.previous)
+            self._closers = closers.pop_all()
+
+    def __enter__(self) -> "_Parts":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._closers.close()
+
+    def take_channel(self) -> socket.socket:
+        """Our end, from now on the caller's to close."""
+        return self.channel.dup()

@@ -1,0 +1,80 @@
+"""A process provider over a real environment, and what the kernel says about its processes."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilotlight.providers.process import ProcessProvider
+from tests.provider_support import Installation, Watch, installed
+
+HANDLERS = {
+    "stubborn": "import time\n\ndef handle(event, context):\n    time.sleep(600)\n",
+    "parent": (
+        "import subprocess\n\nchild = subprocess.Popen(['sleep', '600'])\n\n"
+        "def handle(event, context):\n    return str(child.pid)\n"
+    ),
+    "inspect": (
+        "import json, os\n\ndef handle(event, context):\n"
+        "    folder = os.environ.get('PILOTLIGHT_SECRETS')\n"
+        "    return {'uid': os.getuid(), 'groups': os.getgroups(), 'environment': dict(os.environ),\n"
+        "            'fds': len(os.listdir('/proc/self/fd')),\n"
+        "            'secrets': {n: open(f'{folder}/{n}').read() for n in os.listdir(folder)} if folder else {}}\n"
+    ),
+    "slow": "import time\n\ndef init():\n    time.sleep(0.5)\n\ndef handle(event, context):\n    return 'slow'\n",
+    "greedy": "held = bytearray(b'x' * 300_000_000)\n\ndef handle(event, context):\n    return 'never'\n",
+    "exits": "import os\nos._exit(3)\n\ndef handle(event, context):\n    return 'never'\n",
+}
+
+
+@pytest.fixture(scope="session")
+def installation() -> Iterator[Installation]:
+    with installed() as made:
+        for name, handler in HANDLERS.items():
+            made.add_bundle(name, handler)
+        (packages,) = (made.environment_dir("env") / "venv/lib").glob("python3*/site-packages")
+        (packages / "ends_the_interpreter.py").write_text(
+            "import os, sys\nprint('good bye', file=sys.stderr, flush=True)\nos._exit(5)\n"
+        )
+        yield made
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="pilotlight-data-"))
+    yield path
+    shutil.rmtree(path)
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+async def open_provider(installation: Installation, data_dir: Path) -> AsyncIterator[Open]:
+    """Opens providers over one data directory; the last one ends everything."""
+    opened: list[ProcessProvider] = []
+
+    async def open_another(**settings: Any) -> ProcessProvider:
+        opened.append(installation.provider(data_dir, **settings))
+        await opened[-1].open()
+        return opened[-1]
+
+    yield open_another
+    if opened and not opened[-1]._closing:
+        await opened[-1].close(keep=False)
+
+
+@pytest.fixture
+async def provider(open_provider: Open) -> ProcessProvider:
+    provider: ProcessProvider = await open_provider()
+    return provider
+
+
+@pytest.fixture
+async def watching(provider: ProcessProvider) -> AsyncIterator[Watch]:
+    watch = Watch(provider)
+    yield watch
+    watch.cancel()
