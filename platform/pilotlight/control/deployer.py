@@ -1,0 +1,179 @@
+"""Deploy, remove, scale: what users ask for is durable, proven and in the routers' tables before they hear "done"."""
+
+import asyncio
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+import structlog
+
+from pilotlight.config import ControlSettings
+from pilotlight.control.launcher import Launched, Launcher, new_id, pool_of
+from pilotlight.control.links import Links
+from pilotlight.control.pools import Pools
+from pilotlight.control.reconciler import Reconciler
+from pilotlight.control.state import FunctionState
+from pilotlight.control.views import Deployed, DeployMode
+from pilotlight.core.errors import Conflict, FunctionNotFound, InvalidInput, InvalidSpec, PilotlightError
+from pilotlight.core.replica import ReplicaState
+from pilotlight.core.revision import Bundle, Revision
+from pilotlight.core.spec import FunctionKey, FunctionSpec
+from pilotlight.providers.base import Provider
+from pilotlight.store.sql import Store
+
+log = structlog.get_logger(__name__)
+MAX_SCALE = 1000
+
+
+class Deployer:
+    """One change of a function at a time; changes of different functions run side by side."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        provider: Provider,
+        launcher: Launcher,
+        reconciler: Reconciler,
+        links: Callable[[], Links],
+        pools: Pools,
+        settings: ControlSettings,
+        bundle_of: Callable[[FunctionSpec], Bundle],
+    ) -> None:
+        self._store = store
+        self._provider = provider
+        self._launcher = launcher
+        self._reconciler = reconciler
+        self._links = links
+        self._pools = pools
+        self._settings = settings
+        self._bundle_of = bundle_of
+        self._locks: defaultdict[FunctionKey, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def deploy(self, spec: FunctionSpec, mode: DeployMode) -> Deployed:
+        async with self._locks[spec.key]:
+            state = self._reconciler.functions.get(spec.key)
+            _check_mode(spec.key, mode, exists=state is not None)
+            bundle = self._bundle_of(spec)
+            _check_secrets(spec)
+            if state is not None and state.revision.spec == spec and state.revision.bundle.digest == bundle.digest:
+                return self._deployed(state, unchanged=True, created=False, phases={}, applied=True)
+            revision = await self._store.add_revision(new_id(), spec, bundle, time.time())
+            try:
+                proofs = await self._prove(revision, state)
+                await self._make_live(revision, proofs)
+            except PilotlightError as error:
+                await self._store.fail_revision(revision.id, error.detail)
+                error.state = error.state or _still_serving(state)
+                raise
+            return await self._switch(revision, state, proofs)
+
+    async def remove(self, key: FunctionKey) -> None:
+        async with self._locks[key]:
+            state = self._known(key)
+            await self._store.remove(key)
+            del self._reconciler.functions[key]
+            version = self._links().withdraw(key)
+            await self._links().applied(version, timeout=self._settings.applied_timeout_seconds)
+            self._reconciler.stop_all(state, "removed")
+            await self._pools.sync(self._reconciler.live_revisions())
+            log.info("removed", function=key)
+
+    async def scale(self, key: FunctionKey, replicas: int) -> None:
+        if not 0 <= replicas <= MAX_SCALE:
+            raise InvalidInput(f"replicas: must be from 0 to {MAX_SCALE}, not {replicas}", field="replicas")
+        async with self._locks[key]:
+            state = self._known(key)
+            await self._store.scaled(key, replicas, time.time())
+            state.scaled_to, state.scaled_at = replicas, time.monotonic()
+            self._reconciler.reconcile(state)
+            version = self._reconciler.publish(state)
+            await self._links().applied(version, timeout=self._settings.applied_timeout_seconds)
+
+    async def _prove(self, revision: Revision, state: FunctionState | None) -> dict[str, Launched]:
+        """Ready replicas of the new revision, by id: one that proves it, and as many as the old one's load needs."""
+        pool = pool_of(revision, self._reconciler.live_revisions())
+        await self._provider.prepare(pool, self._pools.spares)
+        first = new_id()
+        proofs = {first: await self._launcher.launch(revision, first, pool)}
+        more = [new_id() for _ in range(self._handover(state, proofs[first].slots) - 1)]
+        results = await asyncio.gather(
+            *(self._launcher.launch(revision, replica, pool) for replica in more), return_exceptions=True
+        )
+        proofs |= {
+            replica: result for replica, result in zip(more, results, strict=True) if isinstance(result, Launched)
+        }
+        return proofs
+
+    def _handover(self, state: FunctionState | None, slots: int) -> int:
+        """Replicas that the new revision needs at once to take over what the old one is doing."""
+        level = self._links().level(state.key) if state else None
+        if state is None or level is None:
+            return 1
+        busy = math.ceil((level.in_flight + level.waiting) / max(1, slots))
+        return max(1, min(busy, state.count(ReplicaState.READY)))
+
+    async def _make_live(self, revision: Revision, proofs: dict[str, Launched]) -> None:
+        """Durable before anybody is told; if that fails, the proving replicas are of no use."""
+        slots = next(iter(proofs.values())).slots
+        try:
+            await self._store.make_live(revision, slots, time.time())
+        except BaseException:
+            for replica in proofs:
+                self._launcher.forget(replica)
+                await self._provider.stop(replica, grace_seconds=0)
+            raise
+
+    async def _switch(self, revision: Revision, state: FunctionState | None, proofs: dict[str, Launched]) -> Deployed:
+        """New requests go to the new revision from here on; what the old one has, it finishes."""
+        created = state is None
+        first = next(iter(proofs.values()))
+        revision = revision.with_slots(first.slots)
+        if state is None:
+            state = FunctionState(revision=revision, created_at=time.time())
+        state.revision, state.scaled_to = revision, None
+        self._reconciler.reset_failures(state)
+        self._reconciler.add(state)
+        for replica, launched in proofs.items():
+            self._reconciler.add_ready(state, replica, launched, "deployed")
+        self._reconciler.reconcile(state)
+        version = self._reconciler.publish(state)
+        applied = await self._links().applied(version, timeout=self._settings.applied_timeout_seconds)
+        await self._pools.sync(self._reconciler.live_revisions())
+        log.info("deployed", function=state.key, revision=revision.number, applied=applied)
+        return self._deployed(state, unchanged=False, created=created, phases=first.phases, applied=applied)
+
+    def _deployed(
+        self, state: FunctionState, *, unchanged: bool, created: bool, phases: dict[str, float], applied: bool
+    ) -> Deployed:
+        view = state.view(self._links().level(state.key))
+        return Deployed(view=view, unchanged=unchanged, created=created, phases=phases, applied=applied)
+
+    def _known(self, key: FunctionKey) -> FunctionState:
+        state = self._reconciler.functions.get(key)
+        if state is None:
+            raise FunctionNotFound(f"no function {key}")
+        return state
+
+
+def _check_mode(key: FunctionKey, mode: DeployMode, *, exists: bool) -> None:
+    if mode is DeployMode.CREATE and exists:
+        raise Conflict(f"function {key} already exists")
+    if mode is DeployMode.UPDATE and not exists:
+        raise FunctionNotFound(f"no function {key}")
+
+
+def _check_secrets(spec: FunctionSpec) -> None:
+    if spec.secrets:
+        raise InvalidSpec(
+            f"unable to find secret: {spec.secrets[0]}",
+            field="secrets",
+            hint="This server keeps no secrets yet; give the value under `environment:`.",
+        )
+
+
+def _still_serving(state: FunctionState | None) -> str:
+    if state is None:
+        return "nothing was deployed; no revision of it serves"
+    return f"nothing changed, revision {state.revision.number} keeps serving"

@@ -1,0 +1,173 @@
+"""From a revision to a ready replica: asks the provider, waits for its word, and tells why not if not.
+
+Deploying (the proof of a new revision) and scaling out both start replicas here.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pilotlight.config import ControlSettings
+from pilotlight.core.errors import PilotlightError, RevisionFailed, SourceLocation, StartFailed
+from pilotlight.core.naming import encode
+from pilotlight.core.revision import Revision
+from pilotlight.providers.base import BecameReady, Ended, Launch, Limits, Pool, Provider, Running, startup_variables
+from pilotlight.scheduler.place import Demand, Placement, Room, place, used_by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    running: Running
+    slots: int
+    phases: dict[str, float]
+    """Milliseconds, in order: place and claim are the platform's, load, init and listen the function's."""
+
+
+def new_id() -> str:
+    """Unique among all replicas and revisions, sorted by time to the millisecond, safe in file names."""
+    return encode(time.time_ns() // 1_000_000, 9) + encode(secrets.randbits(32), 5)
+
+
+def pool_of(revision: Revision, live: Iterable[Revision]) -> Pool:
+    """The pool that serves the revision: shared with the live revisions that have the same environment, namespace and
+    start-up variables, so it imports what any of them does."""
+    key = _pool_key(revision)
+    modules = set(revision.bundle.preimports)
+    for other in live:
+        if _pool_key(other) == key:
+            modules.update(other.bundle.preimports)
+    environment, namespace, variables = key
+    return Pool(environment=environment, namespace=namespace, preimports=tuple(sorted(modules)), variables=variables)
+
+
+def launch_of(revision: Revision, replica: str, pool: Pool, node: str) -> Launch:
+    spec = revision.spec
+    limits = Limits(memory_mib=spec.limits.memory_mib(), cpu_milli=spec.limits.cpu_milli())
+    return Launch(
+        id=replica,
+        function=revision.function,
+        revision=revision.id,
+        bundle=revision.bundle.digest,
+        pool=pool,
+        contract=spec.contract or revision.bundle.contract,
+        handler=revision.bundle.handler,
+        variables=spec.environment,
+        limits=limits,
+        concurrency=spec.concurrency,
+        timeout_seconds=spec.timeout_seconds,
+        debug=spec.debug,
+        node=node,
+    )
+
+
+def demand_of(revision: Revision) -> Demand:
+    requests = revision.spec.requests
+    return Demand(cpu_milli=requests.cpu_milli() or 0, memory_mib=requests.memory_mib() or 0)
+
+
+class Launcher:
+    """Starts replicas and waits for them. The reconciler passes on the provider's events with `ready` and `ended`."""
+
+    def __init__(self, provider: Provider, settings: ControlSettings) -> None:
+        self._provider = provider
+        self._settings = settings
+        self._waiting: dict[str, asyncio.Future[BecameReady | Ended]] = {}
+        self._rooms: Sequence[Room] = ()
+        self._demands: dict[str, dict[str, Demand]] = {}
+
+    async def open(self) -> None:
+        nodes = await self._provider.nodes()
+        self._rooms = [Room(node=n.name, cpu_milli=n.cpu_milli, memory_mib=n.memory_mib) for n in nodes]
+
+    async def launch(self, revision: Revision, replica: str, pool: Pool) -> Launched:
+        """A ready replica. Raises Unschedulable, StartFailed (the node's fault) or RevisionFailed (the function's);
+        then, as after a cancellation, nothing of it is left running."""
+        began = time.perf_counter()
+        placement = self._place(revision, replica)
+        launch = launch_of(revision, replica, pool, placement.node)
+        told = self._waiting[replica] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(self._settings.start_timeout_seconds):
+                placed = time.perf_counter()
+                running = await self._provider.start(launch)
+                event = await told
+        except TimeoutError:
+            await self._undo(replica)
+            seconds = self._settings.start_timeout_seconds
+            raise RevisionFailed(
+                f"it was not ready {seconds:g} s after its start",
+                slug="start-timeout",
+                hint="See what its import and its `init` wait for: `faasctl logs` of the function.",
+            ) from None
+        except BaseException:
+            await self._undo(replica)
+            raise
+        finally:
+            self._waiting.pop(replica, None)
+        if isinstance(event, Ended):
+            self.forget(replica)
+            raise failure_of(event)
+        phases = {"place": (placed - began) * 1000, **event.phases}
+        return Launched(running=running, slots=event.slots, phases=phases)
+
+    def hold(self, revision: Revision, replica: str, node: str) -> None:
+        """Count what an adopted replica requested."""
+        self._demands.setdefault(node, {})[replica] = demand_of(revision)
+
+    def forget(self, replica: str) -> None:
+        """It ended: what it requested is free again."""
+        for demands in self._demands.values():
+            demands.pop(replica, None)
+
+    def tell(self, event: BecameReady | Ended) -> bool:
+        """Pass on an event; False when nobody waits for that replica's start."""
+        told = self._waiting.get(event.id)
+        if told is None or told.done():
+            return False
+        told.set_result(event)
+        return True
+
+    def _place(self, revision: Revision, replica: str) -> Placement:
+        demand = demand_of(revision)
+        sums = {node: list(demands.values()) for node, demands in self._demands.items()}
+        rooms = [
+            Room(node=r.node, cpu_milli=r.cpu_milli, memory_mib=r.memory_mib, used=used_by(sums, r.node))
+            for r in self._rooms
+        ]
+        placement = place(demand, rooms)
+        self._demands.setdefault(placement.node, {})[replica] = demand
+        return placement
+
+    async def _undo(self, replica: str) -> None:
+        self.forget(replica)
+        await asyncio.shield(
+            asyncio.ensure_future(self._provider.stop(replica, grace_seconds=self._settings.kill_grace_seconds))
+        )
+
+
+def failure_of(ended: Ended) -> PilotlightError:
+    """Why a replica that was starting is gone, as an error for whoever deployed or called it."""
+    if ended.reason == "stopped":
+        return StartFailed("it was stopped while it started")
+    location = None
+    if ended.file is not None:
+        location = SourceLocation(file=ended.file, line=ended.line, source=ended.source)
+    last = f" Its last words: {ended.last_lines[-1]}" if ended.last_lines and ended.slug is None else ""
+    return RevisionFailed(
+        ended.detail + last, slug=ended.slug or "crashed-at-start", location=location, hint=_HINTS.get(ended.slug or "")
+    )
+
+
+_HINTS = {
+    "import-failed": "Add the module to the function's requirements.txt (or correct its name), then deploy again.",
+    "handler-missing": "Define `handle(event, context)` in handler.py, then deploy again.",
+    "init-failed": "Correct `init` in the handler, or set the variables that it needs, then deploy again.",
+    "out-of-memory": "Raise `limits: memory:` of the function, then deploy again.",
+}
+
+
+def _pool_key(revision: Revision) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    spec = revision.spec
+    return revision.bundle.environment, spec.namespace, startup_variables(spec.environment)

@@ -1,0 +1,214 @@
+"""The control plane put together: what the API calls, what runs in the background, and how it starts and ends.
+
+It can crash at any line. On start it reads the store, adopts what the provider lists, and only then tells the routers.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from pilotlight.builder.base import Progress
+from pilotlight.builder.reference import parse_reference
+from pilotlight.config import Settings
+from pilotlight.control.deployer import Deployer
+from pilotlight.control.launcher import Launcher
+from pilotlight.control.links import Links
+from pilotlight.control.pools import Pools
+from pilotlight.control.reconciler import Reconciler
+from pilotlight.control.state import FunctionState
+from pilotlight.control.views import Deployed, DeployMode, FunctionView
+from pilotlight.core.errors import FunctionNotFound, InvalidSpec, Unavailable
+from pilotlight.core.revision import Bundle
+from pilotlight.core.spec import FunctionKey, FunctionSpec, split_key
+from pilotlight.providers.base import LogLine, Node, Provider, Running, Usage
+from pilotlight.store.sql import Store
+
+log = structlog.get_logger(__name__)
+BUILDS_WAITING = 16
+"""Builds that may wait for a turn; more are refused."""
+
+
+class Bundles(Protocol):
+    """What the control plane needs of a builder."""
+
+    async def build(self, *, name: str, template: str, tar: Path, progress: Callable[[Progress], None]) -> Bundle: ...
+
+    def bundle(self, digest: str) -> Bundle:
+        """Raises BundleNotFound."""
+        ...
+
+    async def sweep(self) -> None:
+        """Remove what a killed build left."""
+        ...
+
+
+class ControlPlane:
+    """Implements views.Control."""
+
+    def __init__(self, *, settings: Settings, store: Store, provider: Provider, builder: Bundles) -> None:
+        self._settings = settings
+        self._store = store
+        self._provider = provider
+        self._builder = builder
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.crashed = asyncio.Event()
+        """Set when one of the loops that everything hangs on has ended; the process should, too."""
+        self._launcher = Launcher(provider, settings.control)
+        self._reconciler = Reconciler(
+            provider=provider,
+            launcher=self._launcher,
+            links=lambda: self._links,
+            settings=settings.control,
+            spawn=self._spawn,
+        )
+        self._links = Links(
+            epoch=secrets.token_hex(8),
+            on_level=self._reconciler.on_level,
+            on_drained=self._reconciler.on_drained,
+        )
+        self._pools = Pools(provider, spares=settings.pool.spares)
+        self._deployer = Deployer(
+            store=store,
+            provider=provider,
+            launcher=self._launcher,
+            reconciler=self._reconciler,
+            links=lambda: self._links,
+            pools=self._pools,
+            settings=settings.control,
+            bundle_of=self._bundle_of,
+        )
+        self._builds = asyncio.Semaphore(settings.build.concurrency)
+        self._builds_waiting = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Recover, then keep everything going until the block is left. Replicas are the provider's to stop."""
+        await self._recover()
+        async with self._links.serving(self._settings.link_socket):
+            self._spawn(self._for_ever(self._reconciler.run()))
+            self._spawn(self._for_ever(self._reconciler.follow_events()))
+            self._spawn(self._pools.sync(self._reconciler.live_revisions()))
+            try:
+                yield
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def functions(self, namespace: str | None = None) -> Sequence[FunctionView]:
+        states = self._reconciler.functions
+        chosen = [key for key in states if namespace is None or split_key(key)[1] == namespace]
+        return [states[key].view(self._links.level(key)) for key in sorted(chosen)]
+
+    async def function(self, key: FunctionKey, *, usage: bool = False) -> FunctionView:
+        state = self._reconciler.functions.get(key)
+        if state is None:
+            raise FunctionNotFound(f"no function {key}")
+        used: dict[str, Usage] = {}
+        if usage:
+            for replica in list(state.replicas):
+                if (one := await self._provider.usage(replica)) is not None:
+                    used[replica] = one
+        return state.view(self._links.level(key), used)
+
+    async def deploy(self, spec: FunctionSpec, mode: DeployMode = DeployMode.ANY) -> Deployed:
+        # A client that goes away in the middle leaves a whole deploy behind, not half of one.
+        return await asyncio.shield(asyncio.ensure_future(self._deployer.deploy(spec, mode)))
+
+    async def remove(self, key: FunctionKey) -> None:
+        await asyncio.shield(asyncio.ensure_future(self._remove(key)))
+
+    async def scale(self, key: FunctionKey, replicas: int) -> None:
+        await asyncio.shield(asyncio.ensure_future(self._deployer.scale(key, replicas)))
+
+    async def build(self, *, name: str, template: str, tar: Path, progress: Callable[[Progress], None]) -> Bundle:
+        if self._builds_waiting >= BUILDS_WAITING:
+            raise Unavailable(f"{self._builds_waiting} builds are waiting already")
+        self._builds_waiting += 1
+        try:
+            await self._builds.acquire()
+        finally:
+            self._builds_waiting -= 1
+        try:
+            return await self._builder.build(name=name, template=template, tar=tar, progress=progress)
+        finally:
+            self._builds.release()
+
+    async def logs(
+        self, key: FunctionKey, *, tail: int | None = None, since: float | None = None, follow: bool = False
+    ) -> AsyncIterator[LogLine]:
+        if key not in self._reconciler.functions:
+            raise FunctionNotFound(f"no function {key}")
+        async for line in self._provider.logs(key, tail=tail, since=since, follow=follow):
+            yield line
+
+    async def nodes(self) -> Sequence[Node]:
+        return await self._provider.nodes()
+
+    async def _remove(self, key: FunctionKey) -> None:
+        await self._deployer.remove(key)
+        self._spawn(self._forget_later(key))
+
+    async def _forget_later(self, key: FunctionKey) -> None:
+        """Its logs go once its last replica had the time to end, unless it was deployed again meanwhile."""
+        control = self._settings.control
+        await asyncio.sleep(control.drain_seconds + control.kill_grace_seconds)
+        if key not in self._reconciler.functions:
+            await self._provider.forget(key)
+
+    def _bundle_of(self, spec: FunctionSpec) -> Bundle:
+        reference = parse_reference(spec.image)
+        if reference is None:
+            raise InvalidSpec(
+                f"image: {spec.image} is no bundle, and the {self._provider.name} provider runs nothing else",
+                field="image",
+                hint="Build the function's source first: `faasctl up`, or `faasctl build` and the reference it prints.",
+            )
+        _, digest = reference
+        return self._builder.bundle(digest)
+
+    async def _recover(self) -> None:
+        failed = await self._store.fail_unfinished("the server stopped while it was proven")
+        await self._builder.sweep()
+        await self._provider.open()
+        await self._launcher.open()
+        for stored in await self._store.functions():
+            state = FunctionState(revision=stored.live, created_at=stored.created_at, scaled_to=stored.scaled_to)
+            state.scaled_at = time.monotonic() - max(0.0, time.time() - (stored.scaled_at or 0.0))
+            self._reconciler.add(state)
+        adopted = [await self._adopt_or_stop(running) for running in await self._provider.list()]
+        for state in self._reconciler.functions.values():
+            self._reconciler.publish(state)
+        functions = len(self._reconciler.functions)
+        log.info("recovered", functions=functions, adopted=sum(adopted), stopped=adopted.count(False), failed=failed)
+
+    async def _adopt_or_stop(self, running: Running) -> bool:
+        """A replica of a live revision goes on; any other finishes what it has and ends."""
+        state = self._reconciler.functions.get(running.function)
+        if state is not None and state.revision.id == running.revision:
+            self._reconciler.adopt(state, running)
+            return True
+        self._spawn(self._provider.stop(running.id, grace_seconds=self._settings.control.drain_seconds))
+        return False
+
+    async def _for_ever(self, loop: Coroutine[Any, Any, None]) -> None:
+        try:
+            await loop
+        finally:
+            self.crashed.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background task failed", task=str(task.get_coro()), exc_info=error)

@@ -1,0 +1,312 @@
+"""Observe, decide, act: keeps what runs at what is wanted, woken by levels, by the provider's events, and by time.
+
+Everything here happens on one event loop, so between two awaits the state is whole. Decisions come from `autoscale`
+and `plan`; this module carries them out and keeps the routes in step: a replica is in its function's route exactly
+while it is ready or draining.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+import structlog
+
+from pilotlight.autoscale.decide import decide
+from pilotlight.config import ControlSettings
+from pilotlight.control.launcher import Launched, Launcher, new_id, pool_of
+from pilotlight.control.links import Links
+from pilotlight.control.plan import Action, Drain, Start, TakeBack, backoff_seconds, plan
+from pilotlight.control.state import FunctionState
+from pilotlight.control.views import ColdStart, LastEnd
+from pilotlight.core.errors import Failure, PilotlightError
+from pilotlight.core.replica import Replica, ReplicaState
+from pilotlight.core.revision import Revision
+from pilotlight.core.spec import FunctionKey
+from pilotlight.providers.base import BecameReady, Ended, Provider, Running
+
+log = structlog.get_logger(__name__)
+SOON_SECONDS = 10.0
+"""A replica that ends by itself sooner than this after it was ready counts as a failed start."""
+
+
+class Reconciler:
+    """Owns the functions' states. `spawn` runs a coroutine for as long as the control plane lives."""
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        launcher: Launcher,
+        links: Callable[[], Links],
+        settings: ControlSettings,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.functions: dict[FunctionKey, FunctionState] = {}
+        self._provider = provider
+        self._launcher = launcher
+        self._links = links
+        self._settings = settings
+        self._spawn = spawn
+        self._clock = clock
+        self._active: set[FunctionKey] = set()
+        self._owners: dict[str, FunctionState] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def live_revisions(self) -> Iterable[Revision]:
+        return [state.revision for state in self.functions.values()]
+
+    def on_level(self, function: FunctionKey) -> None:
+        """A router reported; a request may be waiting."""
+        state = self.functions.get(function)
+        level = self._links().level(function)
+        if state is None or level is None:
+            return
+        state.window.record(self._clock(), level.waiting + level.in_flight)
+        if state.scaled_to == 0 and level.waiting:
+            state.scaled_to = None
+        self._active.add(function)
+        if level.waiting or not state.replicas:
+            self._reconcile_safely(state)
+
+    async def run(self) -> None:
+        """The slow loop: what no event announces (idle times, windows that empty)."""
+        while True:
+            await asyncio.sleep(self._settings.tick_seconds)
+            for function in list(self._active):
+                state = self.functions.get(function)
+                if state is None:
+                    self._active.discard(function)
+                else:
+                    self._reconcile_safely(state)
+
+    async def follow_events(self) -> None:
+        async for event in self._provider.events():
+            if self._launcher.tell(event):
+                continue
+            if isinstance(event, Ended):
+                self._ended(event)
+            else:
+                self._became_ready_late(event)
+
+    def reconcile(self, state: FunctionState) -> None:
+        now = self._clock()
+        level = self._links().level(state.key)
+        if level is not None:
+            state.window.record(now, level.waiting + level.in_flight)
+        decision = decide(state.load(level, now), state.revision.spec.scale, state.panic, now)
+        if (decision.replicas, decision.reason) != (state.decision.replicas, state.decision.reason):
+            log.info("decided", function=state.key, replicas=decision.replicas, reason=decision.reason)
+        state.decision, state.panic = decision, decision.panic
+        for action in plan(state.revision.id, decision.replicas, state.replicas.values()):
+            self._perform(state, action)
+        if not state.replicas and decision.replicas == 0:
+            self._active.discard(state.key)
+
+    def add(self, state: FunctionState) -> None:
+        """A function that was just deployed, or found again."""
+        self.functions[state.key] = state
+        state.numbers[state.revision.id] = state.revision.number
+        self._active.add(state.key)
+
+    def adopt(self, state: FunctionState, running: Running) -> None:
+        """A replica that an earlier control plane started."""
+        replica = Replica(
+            id=running.id,
+            function=running.function,
+            revision=running.revision,
+            node=running.node,
+            address=running.address,
+            slots=running.slots,
+            phases=dict(running.phases),
+        )
+        self._enter(state, replica)
+        self._launcher.hold(state.revision, running.id, running.node)
+        if running.ready:
+            state.replicas[replica.id] = replica.to(ReplicaState.READY, "adopted")
+            state.ready_at[replica.id] = self._clock()
+        else:
+            self._later(replica.id, self._settings.start_timeout_seconds, lambda: self._give_up(state, replica.id))
+
+    def add_ready(self, state: FunctionState, replica: str, launched: Launched, why: str) -> None:
+        """A replica that is ready enters its function's route (with the next `publish`)."""
+        starting = Replica(id=replica, function=state.key, revision=state.revision.id, node=launched.running.node)
+        address, slots, phases = launched.running.address, launched.slots, launched.phases
+        self._enter(state, starting.to(ReplicaState.READY, why, address=address, slots=slots, phases=phases))
+        state.ready_at[replica] = self._clock()
+
+    def publish(self, state: FunctionState) -> int:
+        return self._links().publish(state.route())
+
+    def on_drained(self, replica_id: str) -> None:
+        state = self._owners.get(replica_id)
+        if state is not None and state.replicas[replica_id].state is ReplicaState.DRAINING:
+            self._stop(state, state.replicas[replica_id], "drained")
+
+    def stop_all(self, state: FunctionState, why: str) -> None:
+        """The function is gone from the routes: each replica finishes what it has and ends."""
+        for replica in list(state.replicas.values()):
+            if replica.state is not ReplicaState.STOPPING:
+                self._stop(state, replica, why)
+
+    def reset_failures(self, state: FunctionState) -> None:
+        state.failures, state.failure = 0, None
+
+    def _reconcile_safely(self, state: FunctionState) -> None:
+        """A bug that one function meets must not stop the others."""
+        try:
+            self.reconcile(state)
+        except Exception:
+            log.exception("reconcile failed", function=state.key)
+
+    def _perform(self, state: FunctionState, action: Action) -> None:
+        match action:
+            case Start(count=count):
+                if state.failure is None:
+                    for _ in range(count):
+                        self._start(state)
+            case Drain(replica=replica):
+                self._drain(state, state.replicas[replica])
+            case TakeBack(replica=replica):
+                state.replicas[replica] = state.replicas[replica].to(ReplicaState.READY, "wanted again")
+                self._cancel_timer(replica)
+                self.publish(state)
+
+    def _start(self, state: FunctionState) -> None:
+        replica = Replica(id=new_id(), function=state.key, revision=state.revision.id, node="")
+        self._enter(state, replica)
+        self._spawn(self._launch(state, state.revision, replica.id))
+
+    async def _launch(self, state: FunctionState, revision: Revision, replica: str) -> None:
+        try:
+            launched = await self._launcher.launch(revision, replica, pool_of(revision, self.live_revisions()))
+        except PilotlightError as error:
+            self._leave(state, replica)
+            self._start_failed(state, revision, replica, error)
+            return
+        if self.functions.get(state.key) is not state or state.revision.id != revision.id:
+            self._leave(state, replica)
+            await self._provider.stop(replica, grace_seconds=self._settings.kill_grace_seconds)
+            return
+        self.add_ready(state, replica, launched, state.decision.reason)
+        self.reset_failures(state)
+        state.last_cold_start = ColdStart(at=time.time(), phases=launched.phases)
+        self.publish(state)
+        log.info("replica ready", function=state.key, replica=replica, phases=_rounded(launched.phases))
+
+    def _start_failed(self, state: FunctionState, revision: Revision, replica: str, error: PilotlightError) -> None:
+        log.warning("start failed", function=state.key, replica=replica, slug=error.slug, detail=error.detail)
+        if state.revision.id != revision.id:
+            return
+        state.last_end = LastEnd(at=time.time(), replica=replica, reason=error.slug, detail=error.detail)
+        self._count_failure(state, error.slug, error.detail)
+
+    def _count_failure(self, state: FunctionState, slug: str, detail: str) -> None:
+        """The first one is tried again at once, further ones after a pause in which callers are told."""
+        state.failures += 1
+        pause = backoff_seconds(state.failures)
+        if pause:
+            state.failure = Failure(
+                slug=slug, detail=f"{detail} (failed {state.failures} times; next try in {pause:g} s)"
+            )
+            self._later(f"retry/{state.key}", pause, lambda: self._retry(state))
+        self.publish(state)
+        self.reconcile(state)
+
+    def _retry(self, state: FunctionState) -> None:
+        state.failure = None
+        if self.functions.get(state.key) is state:
+            self.publish(state)
+            self.reconcile(state)
+
+    def _drain(self, state: FunctionState, replica: Replica) -> None:
+        state.replicas[replica.id] = replica.to(ReplicaState.DRAINING, state.decision.reason)
+        self.publish(state)
+        self._later(
+            replica.id,
+            self._settings.drain_seconds,
+            lambda: self._drain_is_over(state, replica.id),
+        )
+
+    def _drain_is_over(self, state: FunctionState, replica_id: str) -> None:
+        replica = state.replicas.get(replica_id)
+        if replica is not None and replica.state is ReplicaState.DRAINING:
+            self._stop(state, replica, "drain deadline")
+
+    def _give_up(self, state: FunctionState, replica_id: str) -> None:
+        """An adopted replica never became ready."""
+        replica = state.replicas.get(replica_id)
+        if replica is not None and replica.state is ReplicaState.STARTING:
+            self._stop(state, replica, "start deadline")
+
+    def _stop(self, state: FunctionState, replica: Replica, why: str) -> None:
+        self._cancel_timer(replica.id)
+        state.replicas[replica.id] = replica.to(ReplicaState.STOPPING, why)
+        if self.functions.get(state.key) is state:
+            self.publish(state)
+        self._spawn(self._stopped(state, replica.id))
+
+    async def _stopped(self, state: FunctionState, replica: str) -> None:
+        """A replica that is told to end may still finish requests that reached it."""
+        grace = self._settings.drain_seconds if self.functions.get(state.key) is not state else 0.0
+        await self._provider.stop(replica, grace_seconds=max(grace, self._settings.kill_grace_seconds))
+        self._leave(state, replica)
+
+    def _ended(self, ended: Ended) -> None:
+        state = self._owners.get(ended.id)
+        if state is None:
+            return
+        replica = state.replicas[ended.id]
+        if replica.state is ReplicaState.STOPPING:
+            return
+        lived = self._clock() - state.ready_at.get(ended.id, self._clock())
+        self._leave(state, ended.id)
+        log.warning("replica ended", function=state.key, replica=replica.id, reason=ended.reason, detail=ended.detail)
+        state.last_end = LastEnd(
+            at=time.time(), replica=ended.id, reason=ended.reason, detail=ended.detail, last_lines=ended.last_lines
+        )
+        self.publish(state)
+        if replica.revision == state.revision.id and lived < SOON_SECONDS and ended.reason != "stopped":
+            self._count_failure(state, ended.slug or f"replica-{ended.reason}", ended.detail)
+        else:
+            self.reconcile(state)
+
+    def _became_ready_late(self, event: BecameReady) -> None:
+        """A replica that was adopted while it was still starting."""
+        state = self._owners.get(event.id)
+        if state is None or state.replicas[event.id].state is not ReplicaState.STARTING:
+            return
+        self._cancel_timer(event.id)
+        ready = state.replicas[event.id].to(ReplicaState.READY, "adopted", slots=event.slots, phases=dict(event.phases))
+        state.replicas[event.id] = ready
+        state.ready_at[event.id] = self._clock()
+        self.publish(state)
+
+    def _enter(self, state: FunctionState, replica: Replica) -> None:
+        state.replicas[replica.id] = replica
+        self._owners[replica.id] = state
+
+    def _leave(self, state: FunctionState, replica: str) -> None:
+        state.replicas.pop(replica, None)
+        state.ready_at.pop(replica, None)
+        self._owners.pop(replica, None)
+        self._launcher.forget(replica)
+        self._cancel_timer(replica)
+
+    def _later(self, key: str, seconds: float, act: Callable[[], None]) -> None:
+        self._cancel_timer(key)
+
+        def fire() -> None:
+            self._timers.pop(key, None)
+            act()
+
+        self._timers[key] = asyncio.get_running_loop().call_later(seconds, fire)
+
+    def _cancel_timer(self, key: str) -> None:
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
+
+
+def _rounded(phases: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in phases.items()}

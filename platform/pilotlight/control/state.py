@@ -1,0 +1,136 @@
+"""What the control plane knows of one function in memory; all of it can be found again after a crash."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pilotlight.autoscale.decide import Decision, Load, Panic
+from pilotlight.autoscale.window import LoadWindow
+from pilotlight.control.links import Levelled
+from pilotlight.control.views import ColdStart, FunctionView, LastEnd, ReplicaView
+from pilotlight.core.errors import Failure
+from pilotlight.core.replica import Replica, ReplicaState
+from pilotlight.core.revision import Revision
+from pilotlight.core.spec import FunctionKey
+from pilotlight.link.messages import Endpoint, Route
+from pilotlight.providers.base import Usage
+
+ROUTED = (ReplicaState.READY, ReplicaState.DRAINING)
+
+
+@dataclass(slots=True, kw_only=True)
+class FunctionState:
+    revision: Revision
+    created_at: float
+    replicas: dict[str, Replica] = field(default_factory=dict)
+    """In order of their start, also those of older revisions that still drain."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Revision id to number, for the replicas above."""
+    window: LoadWindow = field(default_factory=LoadWindow)
+    panic: Panic | None = None
+    decision: Decision = field(default_factory=lambda: Decision(replicas=0, reason="new"))
+    scaled_to: int | None = None
+    scaled_at: float = 0.0
+    """Monotonic."""
+    failures: int = 0
+    """Starts in a row that failed, or replicas that ended soon after."""
+    failure: Failure | None = None
+    """Set while no start is tried."""
+    ready_at: dict[str, float] = field(default_factory=dict)
+    """Monotonic time at which each replica became ready."""
+    last_cold_start: ColdStart | None = None
+    last_end: LastEnd | None = None
+
+    @property
+    def key(self) -> FunctionKey:
+        return self.revision.function
+
+    @property
+    def slots(self) -> int:
+        """Of one replica of the live revision."""
+        return self.revision.slots or self.revision.spec.concurrency or 1
+
+    def count(self, *states: ReplicaState) -> int:
+        return sum(r.state in states and r.revision == self.revision.id for r in self.replicas.values())
+
+    def load(self, level: Levelled | None, now: float) -> Load:
+        """The autoscaler's view at this moment."""
+        seen = level or Levelled()
+        return Load(
+            known=level is not None,
+            slots=self.slots,
+            ready=self.count(ReplicaState.READY),
+            starting=self.count(ReplicaState.STARTING),
+            waiting=seen.waiting,
+            in_flight=seen.in_flight,
+            stable=self.window.average(now, over_seconds=60),
+            panic=self.window.average(now, over_seconds=6),
+            idle_for=seen.idle_for,
+            scaled_to=self.scaled_to,
+            scaled_ago=now - self.scaled_at,
+        )
+
+    def route(self) -> Route:
+        spec = self.revision.spec
+        return Route(
+            function=self.key,
+            timeout_seconds=spec.timeout_seconds,
+            queue=spec.queue,
+            body_limit_bytes=int(spec.body_limit_mib * 2**20),
+            debug=spec.debug,
+            failure=self.failure,
+            endpoints=tuple(_endpoints(self.replicas.values())),
+        )
+
+    def view(self, level: Levelled | None, usage: dict[str, Usage] | None = None) -> FunctionView:
+        seen = level or Levelled()
+        return FunctionView(
+            spec=self.revision.spec,
+            revision=self.revision.number,
+            created_at=self.created_at,
+            state=self._word(),
+            why=self.failure.detail if self.failure else self.decision.reason,
+            wanted=self.decision.replicas,
+            ready=self.count(ReplicaState.READY),
+            in_flight=seen.in_flight,
+            waiting=seen.waiting,
+            calls=seen.calls,
+            errors=seen.errors,
+            environment=self.revision.bundle.environment,
+            bundle=self.revision.bundle.digest,
+            replicas=tuple(self._replica_view(r, (usage or {}).get(r.id)) for r in self.replicas.values()),
+            last_cold_start=self.last_cold_start,
+            last_end=self.last_end,
+        )
+
+    def _word(self) -> str:
+        if self.failure is not None:
+            return "failing"
+        for state in (ReplicaState.READY, ReplicaState.STARTING, ReplicaState.DRAINING):
+            if self.count(state):
+                return str(state)
+        return "cold"
+
+    def _replica_view(self, replica: Replica, usage: Usage | None) -> ReplicaView:
+        return ReplicaView(
+            id=replica.id,
+            node=replica.node,
+            state=str(replica.state),
+            slots=replica.slots,
+            revision=self.numbers.get(replica.revision, 0),
+            phases=replica.phases,
+            story=replica.story,
+            cpu_seconds=usage.cpu_seconds if usage else None,
+            memory_mib=usage.memory_mib if usage else None,
+        )
+
+
+def _endpoints(replicas: Iterable[Replica]) -> Iterable[Endpoint]:
+    for replica in replicas:
+        if replica.state in ROUTED:
+            yield Endpoint(
+                replica=replica.id,
+                address=replica.address,
+                slots=replica.slots,
+                draining=replica.state is ReplicaState.DRAINING,
+                phases=replica.phases,
+            )

@@ -1,0 +1,123 @@
+"""What the control plane tells about functions; the API turns these into its answers, and faasctl into tables."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from pilotlight.builder.base import Progress
+from pilotlight.core.revision import Bundle
+from pilotlight.core.spec import FunctionKey, FunctionSpec
+from pilotlight.providers.base import LogLine, Node
+
+
+class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    node: str
+    state: str
+    slots: int
+    revision: int
+    phases: dict[str, float]
+    story: tuple[str, ...]
+    cpu_seconds: float | None = None
+    memory_mib: float | None = None
+
+
+class ColdStart(msgspec.Struct, frozen=True, kw_only=True):
+    at: float
+    """Unix seconds."""
+    phases: dict[str, float]
+    """Milliseconds, in order."""
+
+
+class LastEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """The last end of a replica that nobody asked for."""
+
+    at: float
+    replica: str
+    reason: str
+    detail: str
+    last_lines: tuple[str, ...] = ()
+
+
+class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
+    spec: FunctionSpec
+    revision: int
+    created_at: float
+    """Unix seconds, of the first revision."""
+    state: str
+    """cold, starting, ready, draining or failing."""
+    why: str
+    """The reason of the last decision, in one word or a short sentence."""
+    wanted: int
+    """Replicas that are wanted (OpenFaaS' `replicas`)."""
+    ready: int
+    in_flight: int
+    waiting: int
+    calls: int
+    errors: int
+    environment: str
+    bundle: str
+    replicas: tuple[ReplicaView, ...] = ()
+    last_cold_start: ColdStart | None = None
+    last_end: LastEnd | None = None
+
+
+class Deployed(msgspec.Struct, frozen=True, kw_only=True):
+    view: FunctionView
+    unchanged: bool
+    """The same spec and bundle were live already; no revision was made."""
+    created: bool
+    """There was no such function before."""
+    phases: dict[str, float]
+    """Milliseconds of the proving replica's start; empty when unchanged."""
+    applied: bool
+    """The router has it; False when no router answered in time (it will get it when it comes back)."""
+
+
+class DeployMode(Enum):
+    """What a deploy may meet: PUT of /api/v1 takes both, OpenFaaS' POST creates and its PUT updates."""
+
+    ANY = "any"
+    CREATE = "create"
+    UPDATE = "update"
+
+
+class Control(Protocol):
+    """What the API needs of the control plane. Errors are PilotlightErrors."""
+
+    def functions(self, namespace: str | None = None) -> Sequence[FunctionView]:
+        """All functions, or those of one namespace, by name; without replicas' usage."""
+        ...
+
+    async def function(self, key: FunctionKey, *, usage: bool = False) -> FunctionView:
+        """One function with its replicas; with `usage`, CPU and memory of each. Raises FunctionNotFound."""
+        ...
+
+    async def deploy(self, spec: FunctionSpec, mode: DeployMode = DeployMode.ANY) -> Deployed:
+        """A new revision, proven by one replica before the old one drains. Raises Conflict (CREATE of one that is
+        there), FunctionNotFound (UPDATE of one that is not), BundleNotFound, InvalidSpec, RevisionFailed (then the
+        live revision keeps serving; the error's `state` says so), Unavailable."""
+        ...
+
+    async def remove(self, key: FunctionKey) -> None:
+        """Gone from the routers when it returns; its replicas finish what they have. Raises FunctionNotFound."""
+        ...
+
+    async def scale(self, key: FunctionKey, replicas: int) -> None:
+        """Want so many replicas now; the autoscaler carries on from there. Raises FunctionNotFound, InvalidInput."""
+        ...
+
+    async def build(self, *, name: str, template: str, tar: Path, progress: Callable[[Progress], None]) -> Bundle:
+        """Raises what Builder.build raises."""
+        ...
+
+    def logs(
+        self, key: FunctionKey, *, tail: int | None = None, since: float | None = None, follow: bool = False
+    ) -> AsyncIterator[LogLine]:
+        """Raises FunctionNotFound at the first step."""
+        ...
+
+    async def nodes(self) -> Sequence[Node]: ...
