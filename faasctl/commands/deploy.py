@@ -1,0 +1,91 @@
+"""`faasctl deploy`: as `up`, and without a stack file for what was built before."""
+
+import os
+import time
+from typing import Any
+
+import click
+
+from faasctl.commands._common import (
+    client_of,
+    json_option,
+    namespace_option,
+    overrides_of,
+    server_option,
+    spec_options,
+    stack_options,
+)
+from faasctl.commands._common import command as make_command
+from faasctl.commands.up import roll_out_stack
+from faasctl.errors import usage
+from faasctl.output import Screen
+
+EXAMPLES = """
+faasctl deploy
+faasctl deploy --name hello --image bundle/hello@sha256:...
+"""
+
+
+@make_command("deploy", EXAMPLES, help="Deploy from a stack file, or a reference that was built before.")
+@stack_options
+@click.option("--image", metavar="REFERENCE", help="What `faasctl build` printed, or an image; nothing is built.")
+@click.option("--name", metavar="NAME", help="With --image: the function, without a stack file.")
+@namespace_option
+@spec_options
+@server_option
+@json_option
+@click.pass_obj
+def command(
+    screen: Screen,
+    names: tuple[str, ...],
+    pattern: str | None,
+    stack_file: str | None,
+    image: str | None,
+    name: str | None,
+    namespace: str | None,
+    variables: tuple[str, ...],
+    labels: tuple[str, ...],
+    annotations: tuple[str, ...],
+    secrets: tuple[str, ...],
+    server: str | None,
+) -> None:
+    overrides = overrides_of(variables, labels, annotations, secrets)
+    if namespace:
+        overrides["namespace"] = namespace
+    if image is None:
+        roll_out_stack(screen, (*names, name) if name else names, pattern, stack_file, overrides, server=server)
+    elif name is not None:
+        _deploy_image(screen, name, image, overrides, server)
+    else:
+        _deploy_stack_image(screen, names, stack_file, image, overrides, server)
+
+
+def _deploy_image(screen: Screen, name: str, image: str, overrides: dict[str, Any], server: str | None) -> None:
+    from faasctl.rollout import Rollout, roll_out
+    from faasctl.stack import Function
+
+    function = Function(name=name, lang="", handler=None, image=image, spec={"name": name})
+    roll_out(Rollout(client_of(server), screen, time.monotonic()), [function], overrides)
+
+
+def _deploy_stack_image(
+    screen: Screen,
+    names: tuple[str, ...],
+    stack_file: str | None,
+    image: str,
+    overrides: dict[str, Any],
+    server: str | None,
+) -> None:
+    """The stack file's words about one function, with another image."""
+    from dataclasses import replace
+
+    from faasctl.rollout import Rollout, roll_out
+    from faasctl.stack import load_stack
+
+    stack = load_stack(stack_file, os.environ)
+    functions = stack.select(names, None)
+    if len(functions) != 1:
+        raise usage(f"--image goes with one function; {stack.file} has {len(functions)}", "Name one of them.")
+    function = replace(functions[0], image=image, handler=None)
+    client = client_of(server, gateway=stack.gateway, stack_file=stack.file)
+    roll_out(Rollout(client, screen, time.monotonic()), [function], overrides)

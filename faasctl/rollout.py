@@ -1,0 +1,234 @@
+"""From a folder to an answering function: upload and build, then deploy; what `up`, `deploy` and `build` share."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from faasctl.client import Client, problem_of
+from faasctl.errors import CliError, ExitCode, Place, Problem, failed
+from faasctl.output import Screen
+from faasctl.pack import pack
+from faasctl.progress import Progress, progress_for
+from faasctl.stack import Function, Stack
+from faasctl.words import in_phases, plural, size
+
+BUILD_SILENCE_SECONDS = 960.0
+"""A server may install for 15 minutes without a word; a minute more says that it is gone."""
+DEPLOY_SECONDS = 240.0
+"""A replica may take two minutes to prove a revision, and another may have to go first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    reference: str
+    environment: str
+
+
+@dataclass(slots=True)
+class Rollout:
+    """Builds and deploys functions one after the other; the first failure ends it."""
+
+    client: Client
+    screen: Screen
+    began: float
+    copy: tuple[Path, ...] = ()
+
+    def up(self, function: Function, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Build unless it is ready-made, deploy; the result as `--json` shows it."""
+        started = time.monotonic()
+        with progress_for(self.screen, function.name, function.lang, self.began) as progress:
+            image = function.image if function.handler is None else self._built(function, progress).reference
+            spec = merged(function.spec, overrides) | {"image": image}
+            answer = self._deployed(function, spec, progress, started)
+        return {
+            "name": function.name,
+            "revision": answer.get("revision"),
+            "unchanged": bool(answer.get("unchanged")),
+            "url": self.client.server.url + str(answer.get("url") or f"/function/{function.name}"),
+            "reference": image,
+            "phases": answer.get("phases") or {},
+            "applied": answer.get("applied", True),
+            "seconds": round(time.monotonic() - started, 4),
+        }
+
+    def build(self, function: Function) -> dict[str, Any]:
+        started = time.monotonic()
+        with progress_for(self.screen, function.name, function.lang, self.began) as progress:
+            built = self._built(function, progress)
+        return {
+            "name": function.name,
+            "reference": built.reference,
+            "environment": built.environment,
+            "seconds": round(time.monotonic() - started, 4),
+        }
+
+    def _built(self, function: Function, progress: Progress) -> Built:
+        folder = function.handler
+        if folder is None:
+            raise failed("nothing-to-build", f"{function.name} is a ready-made image", "Deploy it: faasctl deploy")
+        started = time.monotonic()
+        progress.doing("uploaded", "")
+        packed = pack(folder, self.copy)
+        query = {"name": function.name, "template": function.lang, "namespace": function.spec.get("namespace")}
+        headers = {"Content-Type": "application/x-tar", "Content-Length": str(packed.tar_bytes)}
+        with (
+            closing(packed.file),
+            self._in_words_of(function),
+            self.client.lines(
+                "POST",
+                "/api/v1/builds",
+                query=query,
+                body=packed.file,
+                headers=headers,
+                seconds=BUILD_SILENCE_SECONDS,
+            ) as events,
+        ):
+            sent = f"{plural(packed.files, 'file')}, {size(packed.content_bytes)}"
+            progress.done("uploaded", sent, _since(started))
+            return self._follow(events, progress, time.monotonic())
+
+    def _follow(self, events: Iterator[dict[str, Any]], progress: Progress, started: float) -> Built:
+        """The build's own story, up to its end."""
+        for event in events:
+            match event.get("event"):
+                case "progress":
+                    said = str(event.get("message", ""))
+                    progress.doing("built", f"{event.get('step')}: {said}" if event.get("step") else said)
+                case "built":
+                    built = Built(
+                        reference=str(event.get("reference", "")), environment=str(event.get("environment", ""))
+                    )
+                    progress.done("built", f"environment {_short(built.environment)}", _since(started))
+                    return built
+                case "failed":
+                    problem = problem_of(event.get("problem") or {})
+                    progress.failed("built", problem.slug.replace("-", " "), _since(started))
+                    raise CliError(ExitCode.FAILED, problem)
+        detail = "the server ended in the middle of the build; nothing of it is kept"
+        raise failed("build-interrupted", detail, "It comes back by itself; then build again.")
+
+    def _deployed(self, function: Function, spec: dict[str, Any], progress: Progress, started: float) -> dict[str, Any]:
+        progress.doing("proved", "")
+        asked = time.monotonic()
+        path = f"/api/v1/functions/{quote(function.name)}"
+        try:
+            with self._in_words_of(function):
+                query = {"namespace": spec.get("namespace")}
+                answer = self.client.json("PUT", path, query=query, body=spec, seconds=DEPLOY_SECONDS)
+        except CliError as error:
+            progress.failed("proved", error.problems[0].slug.replace("-", " "), _since(asked))
+            raise
+        revision = answer.get("revision", 0)
+        if answer.get("unchanged"):
+            progress.unchanged(revision, _since(started))
+            return answer
+        phases = {str(name): float(value) for name, value in (answer.get("phases") or {}).items()}
+        if phases:
+            progress.done("proved", "one replica answered", _since(asked), in_phases(phases))
+        progress.done("live", f"revision {revision}")
+        return answer
+
+    @contextmanager
+    def _in_words_of(self, function: Function) -> Iterator[None]:
+        """Problems with the function's name, its files as seen from here, and what serves now."""
+        try:
+            yield
+        except CliError as error:
+            if error.exit_code in (ExitCode.UNREACHABLE, ExitCode.CREDENTIALS):
+                raise
+            problems = [self._localized(problem, function) for problem in error.problems]
+            raise CliError(error.exit_code, *problems, summary=error.summary) from error
+
+    def _localized(self, problem: Problem, function: Function) -> Problem:
+        if not problem.detail.startswith(f"{function.name}:"):
+            problem = replace(problem, detail=f"{function.name}: {problem.detail}")
+        if problem.place is not None and function.handler is not None:
+            problem = replace(problem, place=_here(problem.place, function.handler))
+        if problem.state is None:
+            problem = replace(problem, state=self._what_serves(function))
+        return problem
+
+    def _what_serves(self, function: Function) -> str | None:
+        """Best effort: the error at hand matters more than a second one."""
+        try:
+            path = f"/api/v1/functions/{quote(function.name)}"
+            answer = self.client.get(path, namespace=function.spec.get("namespace"))
+        except CliError as error:
+            new = error.exit_code == ExitCode.NOT_FOUND
+            return "nothing changed; nothing is served under this name yet" if new else None
+        return f"nothing changed, revision {answer.get('revision')} keeps serving"
+
+
+def roll_out(rollout: Rollout, functions: list[Function], overrides: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All of them, in order; what a failure leaves out is said."""
+    results: list[dict[str, Any]] = []
+    for number, function in enumerate(functions):
+        try:
+            result = rollout.up(function, overrides)
+        except CliError as error:
+            error.summary = _left_out(functions, number) or error.summary
+            _print_json(rollout.screen, results)
+            raise
+        results.append(result)
+        if not rollout.screen.json:
+            rollout.screen.data(result["url"])
+        if not result["applied"]:
+            rollout.screen.say(f"{function.name}: no router has taken it yet; it will as soon as one is back")
+    _print_json(rollout.screen, results)
+    return results
+
+
+def _print_json(screen: Screen, results: list[dict[str, Any]]) -> None:
+    if screen.json:
+        screen.document({"functions": results})
+
+
+def merged(spec: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The stack file's words and then the command line's: mappings are joined, lists added to, the rest replaced."""
+    result = dict(spec)
+    for key, value in overrides.items():
+        if isinstance(value, dict):
+            result[key] = result.get(key, {}) | value
+        elif isinstance(value, list):
+            result[key] = [*result.get(key, []), *(item for item in value if item not in result.get(key, []))]
+        else:
+            result[key] = value
+    return result
+
+
+def copied(stack: Stack) -> tuple[Path, ...]:
+    return tuple(stack.folder / path for path in stack.copy)
+
+
+def _left_out(functions: list[Function], number: int) -> str | None:
+    if len(functions) == 1:
+        return None
+    done = ", ".join(function.name for function in functions[:number]) or "none"
+    rest = ", ".join(function.name for function in functions[number:])
+    return f"Deployed: {done}. Not deployed: {rest}."
+
+
+def _here(place: Place, folder: Path) -> Place:
+    """A place in the uploaded source as a path from where the user stands, with the user's own line."""
+    path = folder / place.file
+    shown = os.path.relpath(path)
+    if place.source is not None or place.line is None:
+        return replace(place, file=shown)
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return replace(place, file=shown)
+    return replace(place, file=shown, source=lines[place.line - 1] if place.line <= len(lines) else None)
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:6]
+
+
+def _since(started: float) -> float:
+    return (time.monotonic() - started) * 1000

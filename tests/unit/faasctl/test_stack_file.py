@@ -1,0 +1,313 @@
+"""The stack file: what is taken, and every mistake with its place."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faasctl.errors import CliError, Problem
+from faasctl.stack import Stack, gateway_in, read_stack
+from faasctl.stack_help import stack_lines
+
+Read = Callable[..., Stack]
+Mistakes = Callable[..., list[Problem]]
+
+HELLO = "functions:\n  hello:\n    lang: python3-http\n    handler: ./hello\n"
+
+
+def spec_of(stack: Stack) -> dict[str, object]:
+    return stack.functions[0].spec
+
+
+def where(problem: Problem) -> tuple[int | None, int | None]:
+    assert problem.place is not None
+    return problem.place.line, problem.place.column
+
+
+def test_a_small_file_is_read(read: Read, project: Path) -> None:
+    stack = read(HELLO)
+    (function,) = stack.functions
+    assert (function.name, function.lang, function.handler) == ("hello", "python3-http", project / "hello")
+    assert function.spec == {"name": "hello"}
+
+
+def test_an_openfaas_file_is_read_with_all_its_keys(read: Read) -> None:
+    stack = read(
+        """
+version: 1.0
+provider: {name: openfaas, gateway: https://faas.example.org}
+functions:
+  hello:
+    lang: python3-http@1.2
+    handler: ./hello
+    image: example/hello:latest
+    fprocess: python index.py
+    environment: {DEBUG: true, COUNT: 3, EMPTY: }
+    secrets: [token]
+    constraints: ["zone=a"]
+    labels: {team: vision}
+    annotations: {topic: cron}
+    limits: {memory: 128Mi, cpu: 100m}
+    requests: {memory: 64Mi}
+    readonly_root_filesystem: true
+    namespace: dev
+"""
+    )
+    assert stack.gateway == "https://faas.example.org"
+    assert stack.functions[0].lang == "python3-http"
+    assert spec_of(stack) == {
+        "name": "hello",
+        "fprocess": "python index.py",
+        "environment": {"DEBUG": "true", "COUNT": "3", "EMPTY": ""},
+        "secrets": ["token"],
+        "constraints": ["zone=a"],
+        "labels": {"team": "vision"},
+        "annotations": {"topic": "cron"},
+        "limits": {"memory": "128Mi", "cpu": "100m"},
+        "requests": {"memory": "64Mi"},
+        "readonly_root_filesystem": True,
+        "namespace": "dev",
+    }
+
+
+def test_pilotlights_keys_come_in_the_servers_units(read: Read) -> None:
+    own = """    concurrency: 8
+    timeout: 1m30s
+    queue: 50
+    body_limit: 32Mi
+    contract: asgi
+    debug: yes
+    scale: {min: 1, max: 4, idle: 5m, target: 0.5}
+"""
+    assert spec_of(read(HELLO + own)) == {
+        "name": "hello",
+        "concurrency": 8,
+        "timeout_seconds": 90.0,
+        "queue": 50,
+        "body_limit_mib": 32.0,
+        "contract": "asgi",
+        "debug": True,
+        "scale": {"min": 1, "max": 4, "idle_seconds": 300.0, "target": 0.5},
+    }
+
+
+def test_a_null_is_as_if_the_key_were_absent(read: Read) -> None:
+    assert spec_of(read(HELLO + "    labels:\n    timeout: ~\n")) == {"name": "hello"}
+
+
+def test_a_ready_made_image_needs_no_source(read: Read) -> None:
+    stack = read("functions:\n  figlet:\n    image: example/figlet\n    skip_build: true\n")
+    assert (stack.functions[0].handler, stack.functions[0].image) == (None, "example/figlet")
+
+
+def test_an_unknown_key_names_the_nearest_one(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(HELLO + "    enviroment: {}\n")
+    assert problem.slug == "stack-unknown-key"
+    assert where(problem) == (5, 5)
+    assert problem.place is not None
+    assert "did you mean `environment`" in problem.place.remark
+    assert problem.place.source == "    enviroment: {}"
+
+
+def test_a_short_section_lists_its_keys(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(HELLO + "    limits: {disk: 1}\n")
+    assert problem.help == ("Known here: memory, cpu",)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("concurrency: four", 'hello: `concurrency` must be a whole number from 1 to 1000, not "four"'),
+        ("concurrency: 0", "from 1 to 1000"),
+        ("concurrency: 1.5", "a whole number"),
+        ("timeout: soon", "a duration"),
+        ("timeout: 0s", "a duration"),
+        ("body_limit: 5Gi", "a size up to 4Gi"),
+        ("contract: grpc", "one of http, lambda"),
+        ("debug: maybe", "true or false"),
+        ("limits: {memory: lots}", "hello: `limits.memory` must be an amount of memory"),
+        ("limits: 5", "hello: `limits` must be a mapping, not a single value"),
+        ("secrets: token", "must be a list of secrets' names, not a single value"),
+        ("secrets: [token, {a: b}]", "must be a text, not a mapping"),
+        ("secrets: [~]", "not nothing"),
+        ("environment: {1A: b}", "a variable's name"),
+        ("environment: [A=b]", "must be a mapping of variables to values, not a list"),
+        ("namespace: Dev_1", "a DNS label"),
+        ("scale: {target: 2}", "a number from 0.05 to 1"),
+        ("scale: {min: 3, max: 2}", "`scale` needs min <= max, not min 3 and max 2"),
+        ("scale: {min: 30}", "not min 30 and max 20"),
+    ],
+)
+def test_a_wrong_value_says_what_is_expected(mistakes: Mistakes, line: str, expected: str) -> None:
+    (problem,) = mistakes(f"{HELLO}    {line}\n")
+    assert expected in problem.detail
+    assert where(problem)[0] == 5
+
+
+def test_a_key_that_stands_twice_names_its_first_line(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(f"{HELLO}  hello:\n    lang: x\n")
+    assert (problem.slug, where(problem)) == ("stack-duplicate-key", (5, 3))
+    assert problem.place is not None
+    assert problem.place.remark == "first on line 2"
+
+
+def test_all_mistakes_are_told_at_once(mistakes: Mistakes) -> None:
+    found = mistakes("provider: {nam: x}\nfunctions:\n  hello:\n    langs: x\n  B:\n    lang: y\n")
+    assert [problem.slug for problem in found] == [
+        "stack-unknown-key",
+        "stack-unknown-key",
+        "stack-type",
+        "stack-missing-key",
+        "stack-missing-key",
+    ]
+
+
+def test_a_handler_that_is_not_there_is_told_with_its_place(mistakes: Mistakes) -> None:
+    (problem,) = mistakes("functions:\n  hello:\n    lang: python3-http\n    handler: ./nowhere\n")
+    assert (problem.slug, where(problem)) == ("stack-handler", (4, 14))
+
+
+def test_a_handler_that_is_a_file_is_told(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(HELLO.replace("./hello", "./hello/handler.py"))
+    assert "must be a folder" in problem.detail
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "functions:\n", "functions: {}\n", "provider: {name: openfaas}\n"])
+def test_a_file_without_functions_says_so(mistakes: Mistakes, text: str) -> None:
+    (problem,) = mistakes(text)
+    assert problem.slug == "stack-empty"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "line"),
+    [
+        ("functions: [", "not YAML", 1),
+        ("a: b\n\tc: d\n", "not YAML", 2),
+        ("a: &x 1\nb: *x\n", "aliases", 2),
+        ("functions:\n  hello:\n    <<: {lang: x}\n", "`<<`", 3),
+        ("a: !!python/object:os.system x\n", "tags", 1),
+        ("a: \x07\n", "control character", 1),
+        ('a: "\\UFFFFFFFF"\n', "not YAML", None),
+        ("[" * 2000, "nested deeper", 1),
+        ("a: b\n---\nc: d\n", "not YAML", 2),
+        ("a: \ue123\n", "private use", 1),
+    ],
+)
+def test_what_is_no_plain_yaml_is_refused_with_its_place(
+    mistakes: Mistakes, text: str, expected: str, line: int | None
+) -> None:
+    (problem,) = mistakes(text)
+    assert expected in problem.detail
+    assert problem.place is not None
+    assert problem.place.line == line
+
+
+def test_a_huge_file_is_refused(mistakes: Mistakes) -> None:
+    (problem,) = mistakes("# " + "x" * (1 << 20))
+    assert "at most" in problem.detail
+
+
+def test_bytes_that_are_not_utf8_are_refused(project: Path) -> None:
+    with pytest.raises(CliError) as caught:
+        read_stack(b"functions:\n  \xff\xfe: x\n", project / "stack.yaml", {})
+    assert caught.value.problems[0].place is not None
+    assert caught.value.problems[0].place.line == 2
+
+
+def test_environment_files_win_over_the_stack_file(read: Read, project: Path) -> None:
+    (project / "a.yml").write_text("environment: {A: from-a, B: from-a}\n")
+    (project / "b.yml").write_text("environment: {B: from-b}\n")
+    stack = read(HELLO + "    environment: {A: inline, C: inline}\n    environment_file: [a.yml, b.yml]\n")
+    assert spec_of(stack)["environment"] == {"A": "from-a", "B": "from-b", "C": "inline"}
+
+
+def test_a_mistake_in_an_environment_file_names_that_file(mistakes: Mistakes, project: Path) -> None:
+    (project / "a.yml").write_text("environment: {A: [1]}\n")
+    (problem,) = mistakes(HELLO + "    environment_file: [a.yml]\n")
+    assert problem.place is not None
+    assert problem.place.file == str(project / "a.yml")
+
+
+@pytest.mark.parametrize("file", ["nowhere.yml", "hello", "/dev/zero"])
+def test_an_environment_file_that_cannot_be_read_is_told(mistakes: Mistakes, file: str) -> None:
+    (problem,) = mistakes(f"{HELLO}    environment_file: [{file}]\n")
+    assert problem.slug in ("stack-environment-file", "stack-syntax")
+
+
+def test_an_empty_environment_file_adds_nothing(read: Read, project: Path) -> None:
+    (project / "a.yml").write_text("")
+    stack = read(HELLO + "    environment: {A: b}\n    environment_file: [a.yml]\n")
+    assert spec_of(stack)["environment"] == {"A": "b"}
+
+
+def test_what_has_no_effect_is_said(read: Read) -> None:
+    (note,) = read(HELLO + "    build_args: {A: b}\n").notes
+    assert "stack.yaml:5: `build_args` has no effect" in note
+
+
+def test_copied_paths_must_lie_in_the_project(mistakes: Mistakes, project: Path) -> None:
+    (problem,) = mistakes(HELLO + "configuration:\n  copy: [../]\n")
+    assert problem.slug == "stack-copy"
+    assert "outside" in problem.detail
+
+
+def test_a_copied_path_that_is_not_there_is_told(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(HELLO + "configuration:\n  copy: [./common]\n  templates: [x]\n")
+    assert (problem.slug, where(problem)) == ("stack-copy", (6, 10))
+
+
+def test_functions_are_chosen_by_name_and_by_pattern(read: Read) -> None:
+    stack = read(HELLO + "  other:\n    lang: python3-http\n    handler: ./other\n")
+    assert [each.name for each in stack.select((), None)] == ["hello", "other"]
+    assert [each.name for each in stack.select(("other",), None)] == ["other"]
+    assert [each.name for each in stack.select((), "h*")] == ["hello"]
+
+
+def test_choosing_what_is_not_there_names_the_nearest(read: Read) -> None:
+    with pytest.raises(CliError) as caught:
+        read(HELLO).select(("helo",), None)
+    assert caught.value.problems[0].help == ("did you mean `hello`?",)
+    with pytest.raises(CliError, match="matches"):
+        read(HELLO).select((), "x*")
+
+
+def test_a_file_with_mistakes_still_names_its_server() -> None:
+    text = b"provider: {name: x, gateway: http://a:1}\nnonsense: 1\n"
+    assert gateway_in(text, "stack.yaml", {}) == "http://a:1"
+    assert gateway_in(b"[", "stack.yaml", {}) is None
+
+
+def test_the_help_page_has_every_key() -> None:
+    page = "\n".join(stack_lines())
+    for key in ("environment_file:", "concurrency:", "idle:", "gateway:", "copy:"):
+        assert key in page
+
+
+yaml_words = st.sampled_from([
+    "functions", "hello", "lang", "handler", "scale", "min", "environment", "provider", "gateway", "configuration",
+    "copy", "python3-http", "./hello", "${HOME}", "${X:-a}", "${", "$$", "*a", "&a", "!!int", "~", "1", "true", "-1e9",
+    "0x_", "1:99", "2001-99-99", "<<", "'", '"', "|", ">", "%YAML 9.9", "---", "...", "?", "\x85", "\u2028", "\ufeff",
+])  # fmt: skip
+yaml_glue = st.sampled_from([": ", "\n", "\n  ", "\n    ", "- ", "[", "]", "{", "}", ", ", " ", "#", "\t", "\r\n"])
+yaml_like = st.lists(st.one_of(yaml_words, yaml_glue), max_size=40).map("".join)
+
+
+@given(text=st.one_of(st.text(max_size=200), yaml_like))
+def test_any_text_is_a_stack_or_a_list_of_problems(text: str) -> None:
+    try:
+        stack = read_stack(text.encode("utf-8", "surrogatepass"), Path("stack.yaml"), {"HOME": "/h: #"})
+    except CliError as error:
+        assert error.problems
+        assert all(problem.detail and problem.place for problem in error.problems)
+    else:
+        assert stack.functions
+
+
+@given(data=st.binary(max_size=300))
+def test_any_bytes_are_a_stack_or_a_list_of_problems(data: bytes) -> None:
+    try:
+        read_stack(data, Path("stack.yaml"), {})
+    except CliError as error:
+        assert error.problems
