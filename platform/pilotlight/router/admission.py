@@ -1,0 +1,295 @@
+"""Who may go now, who waits, and for how long: one bounded queue per function, one deadline per request."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol
+
+from pilotlight.core.errors import Failure
+from pilotlight.core.spec import FunctionKey
+from pilotlight.link.messages import Level, Route
+from pilotlight.router import problems
+from pilotlight.router.balancer import BUSY_SECONDS, Backend, pick
+from pilotlight.router.meter import Series
+from pilotlight.router.problems import Problem
+from pilotlight.router.upstream import Exchange
+
+SWEEP_SECONDS = 0.05
+
+
+class Call(Exchange, Protocol):
+    """What wants a slot."""
+
+    arrived: float
+    deadline: "Deadline"
+    """Where it stands while it is not over; set when it is admitted."""
+
+    def dispatch(self, backend: Backend, now: float) -> None: ...
+    def refuse(self, problem: Problem) -> None: ...
+    def expire(self) -> None: ...
+
+
+class Watch(Protocol):
+    """Who wants to know what changes: the link, which tells the control plane."""
+
+    def touched(self, function: "Function") -> None:
+        """Its levels will change."""
+
+    def waiting(self, function: "Function") -> None:
+        """One more waits."""
+
+    def drained(self, backend: Backend) -> None:
+        """Nothing is in flight on a draining replica, and nothing more will be sent."""
+
+
+class Function:
+    """One function at this router: its route, its queue, its replicas, and what is in flight."""
+
+    __slots__ = (
+        "_backends", "_buffer_bytes", "_leaving", "_waiting", "_watch", "calls", "deadline", "errors", "idle_since",
+        "in_flight", "last_level", "route", "series", "started", "touched",
+    )  # fmt: skip
+
+    def __init__(self, route: Route, *, watch: Watch, deadlines: "Deadlines", buffer_bytes: int) -> None:
+        self._watch = watch
+        self._buffer_bytes = buffer_bytes
+        self._backends: tuple[Backend, ...] = ()
+        self._leaving: tuple[Backend, ...] = ()
+        """Not in the route any more, and something is in flight there."""
+        self._waiting: OrderedDict[Call, None] | None = None
+        self.in_flight = 0
+        self.idle_since = monotonic()
+        self.started = 0
+        self.calls = 0
+        self.errors = 0
+        self.series: dict[int, Series] | None = None
+        self.touched = False
+        self.last_level: Level | None = None
+        self.apply(route, deadlines)
+
+    @property
+    def key(self) -> FunctionKey:
+        return self.route.function
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting) if self._waiting else 0
+
+    def arrive(self, call: Call, now: float) -> None:
+        """Send it to a replica, let it wait, or refuse it."""
+        if not self.touched:
+            self.touched = True
+            self._watch.touched(self)
+        self.started += 1
+        call.deadline = deadline = self.deadline
+        if not self._waiting:
+            backend = pick(self._backends, now)
+            if backend is not None:
+                deadline.add(call)
+                self._dispatch(call, backend, now)
+                return
+        if self.route.failure is not None:
+            call.refuse(problems.failed(self.route.failure))
+        elif self.waiting >= self.route.queue:
+            call.refuse(problems.queue_full(self.route.queue))
+        else:
+            deadline.add(call)
+            self._queue()[call] = None
+            self._watch.waiting(self)
+
+    def again(self, call: Call) -> None:
+        """A call that was sent and is not answered yet: it is the next one."""
+        if self.route.failure is not None and pick(self._backends, monotonic()) is None:
+            call.refuse(problems.failed(self.route.failure))
+            return
+        waiting = self._queue()
+        waiting[call] = None
+        waiting.move_to_end(call, last=False)
+        self._watch.waiting(self)
+        self._pump()
+
+    def busy(self, backend: Backend) -> None:
+        """It refused a call for want of a slot, so something that is not ours holds one, or is just going."""
+        backend.rest(BUSY_SECONDS)
+        self.rests(backend)
+
+    def rests(self, backend: Backend) -> None:
+        """It is not offered for a while; look at the queue again afterwards."""
+        pause = max(0.0, backend.resting_until - monotonic()) + 0.001
+        asyncio.get_running_loop().call_later(pause, self._pump)
+
+    def finish(self, call: Call, status: int) -> None:
+        """The call is over, however it ended; `status` is what its caller got."""
+        call.deadline.remove(call)
+        if self._waiting:
+            self._waiting.pop(call, None)
+            self._note_idle()
+        self.calls += 1
+        if status >= 500:
+            self.errors += 1
+        if self.series is None:
+            self.series = {}
+        series = self.series.get(status)
+        if series is None:
+            series = self.series[status] = Series()
+        series.observe(monotonic() - call.arrived)
+
+    def apply(self, route: Route, deadlines: "Deadlines") -> None:
+        """A new route: queue, counts and connections stay."""
+        self.route = route
+        self.deadline = deadlines.of(route.timeout_seconds)
+        self._apply_endpoints(route)
+        self._pump()
+        if route.failure is not None and pick(self._backends, monotonic()) is None:
+            self._refuse_waiting(problems.failed(route.failure))
+
+    def remove(self, problem: Problem) -> None:
+        """The function is gone: what is in flight may finish, but is not sent a second time."""
+        self.route = Route(function=self.key, failure=Failure(slug=problem.slug, detail=problem.detail))
+        self._refuse_waiting(problem)
+        for backend in self._backends:
+            backend.close()
+        self._backends = ()
+
+    def draining(self) -> list[Backend]:
+        return [backend for backend in self._backends if backend.endpoint.draining]
+
+    def level(self, now: float) -> Level:
+        waiting = self._waiting
+        oldest = next(iter(waiting)).arrived if waiting else now
+        idle = not waiting and self.in_flight == 0
+        return Level(
+            function=self.key,
+            waiting=len(waiting) if waiting else 0,
+            waited_seconds=now - oldest,
+            in_flight=self.in_flight,
+            idle_seconds=now - self.idle_since if idle else 0.0,
+            calls=self.calls,
+            errors=self.errors,
+        )
+
+    def _dispatch(self, call: Call, backend: Backend, now: float) -> None:
+        self.in_flight += 1
+        backend.in_flight += 1
+        backend.used_at = now
+        call.dispatch(backend, now)
+
+    def _released(self, backend: Backend) -> None:
+        self.in_flight -= 1
+        if self._waiting:
+            self._pump()
+        elif self.in_flight == 0:
+            self.idle_since = monotonic()
+        if backend.in_flight == 0 and backend.slots == 0:
+            self._emptied(backend)
+
+    def _emptied(self, backend: Backend) -> None:
+        if backend.closed:
+            self._leaving = tuple(other for other in self._leaving if other is not backend)
+        elif backend.endpoint.draining:
+            self._watch.drained(backend)
+
+    def _pump(self) -> None:
+        now = monotonic()
+        while self._waiting:
+            backend = pick(self._backends, now)
+            if backend is None:
+                return
+            call, _ = self._waiting.popitem(last=False)
+            self._dispatch(call, backend, now)
+
+    def _queue(self) -> "OrderedDict[Call, None]":
+        if self._waiting is None:
+            self._waiting = OrderedDict()
+        return self._waiting
+
+    def _refuse_waiting(self, problem: Problem) -> None:
+        waiting, self._waiting = self._waiting, None
+        for call in waiting or ():
+            call.refuse(problem)
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._waiting and self.in_flight == 0:
+            self.idle_since = monotonic()
+
+    def _apply_endpoints(self, route: Route) -> None:
+        known = {backend.endpoint.replica: backend for backend in (*self._leaving, *self._backends)}
+        backends = []
+        for endpoint in route.endpoints:
+            backend = known.get(endpoint.replica)
+            if backend is None or backend.address != endpoint.address:
+                backend = Backend(endpoint, on_release=self._released, buffer_bytes=self._buffer_bytes)
+            else:
+                del known[endpoint.replica]
+                backend.update(endpoint)
+            backends.append(backend)
+        for backend in known.values():
+            backend.slots = 0
+            backend.close()
+        self._leaving = tuple(backend for backend in known.values() if backend.in_flight)
+        self._backends = tuple(backends)
+
+
+class Deadline:
+    """Calls that have the same time from their arrival, in the order in which they came and so will expire."""
+
+    __slots__ = ("_wake", "calls", "seconds")
+
+    def __init__(self, seconds: float, wake: Callable[[], None]) -> None:
+        self.seconds = seconds
+        self._wake = wake
+        self.calls: dict[Call, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.calls)
+
+    def add(self, call: Call) -> None:
+        if not self.calls:
+            self._wake()
+        self.calls[call] = None
+
+    def remove(self, call: Call) -> None:
+        self.calls.pop(call, None)
+
+    def expired(self, now: float) -> list[Call]:
+        """Those whose time has passed; they stand here no more."""
+        expired = []
+        for call in self.calls:
+            if call.arrived + self.seconds > now:
+                break
+            expired.append(call)
+        for call in expired:
+            del self.calls[call]
+        return expired
+
+
+class Deadlines:
+    """A coarse timer for very many waits that nearly all end before their time.
+
+    Adding and removing a call are two dictionary operations; a sweep looks at the oldest few of each duration. It
+    sleeps while nothing waits."""
+
+    def __init__(self) -> None:
+        self._by_seconds: dict[float, Deadline] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def of(self, seconds: float) -> Deadline:
+        deadline = self._by_seconds.get(seconds)
+        if deadline is None:
+            deadline = self._by_seconds[seconds] = Deadline(seconds, self._wake)
+        return deadline
+
+    def _wake(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = monotonic()
+        for deadline in tuple(self._by_seconds.values()):
+            for call in deadline.expired(now):
+                call.expire()
+        if any(self._by_seconds.values()):
+            self._wake()

@@ -1,0 +1,205 @@
+"""A call of a function: from its arrival over the queue to a replica, and its answer back."""
+
+import posixpath
+from time import monotonic, time_ns
+from urllib.parse import unquote_to_bytes
+
+from pilotlight.router import problems
+from pilotlight.router.admission import Deadline, Function
+from pilotlight.router.balancer import Backend
+from pilotlight.router.headers import CallIds, forwarded
+from pilotlight.router.problems import Problem
+from pilotlight.router.relay import ABANDON_SECONDS, Caller, Relay
+from pilotlight.router.table import Table
+from pilotlight_runtime.http1 import RequestHead, ResponseHead
+
+METHODS = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"})
+_METHOD_NAMES = tuple(method.decode() for method in METHODS)
+ATTEMPTS = 2
+"""The first, and one repetition where that is safe."""
+REFUSALS = 50
+"""Busy answers that one call may get; each costs at least some milliseconds."""
+_OPEN_INTERNAL = (b"/_/health", b"/_/ready")
+
+
+class FunctionCall(Relay):
+    """Knows its function, its deadline and its id; holds a slot while it has a connection."""
+
+    deadline: Deadline
+    _function: Function | None = None
+    _backend: Backend | None = None
+    _dispatched = 0.0
+    _attempts = 0
+    _refusals = 0
+
+    def __init__(
+        self, caller: Caller, head: RequestHead, table: Table, ids: CallIds, address: bytes, path: bytes
+    ) -> None:
+        Relay.__init__(self, caller, head)  # super() takes as long as all of it, once per call
+        self.arrived = monotonic()
+        self._table = table
+        self._address = address
+        self._path = path
+        self._call_id = ids.of(head.noted.get(b"x-call-id"))
+        self._started_ns = time_ns()
+
+    def start(self) -> None:
+        """Refuse it, have it wait for routes, or hand it to its function."""
+        head, path = self._head, self._path
+        function = self._function = self._table.find(self._address)
+        if function is None or head.has_body or head.method not in METHODS or b"_" in path or b"%" in path:
+            self._start_carefully()
+        else:
+            function.arrive(self, self.arrived)
+
+    def _start_carefully(self) -> None:
+        """The same for calls that may have something wrong with them."""
+        if self._head.method not in METHODS:
+            self.refuse(problems.method_not_allowed(self._head.method.decode(), _METHOD_NAMES))
+        elif _is_internal(self._path):
+            self.refuse(problems.path_not_found(self._path.decode("ascii", "replace")))
+        elif not self._table.ready:
+            self._table.hold(self)
+        else:
+            self.look_up()
+        if self._head.expect_continue and not self.over:
+            self.say_continue()
+
+    def look_up(self) -> None:
+        function = self._function = self._table.find(self._address)
+        if function is None:
+            self.refuse(self._table.not_found(self._address))
+        elif self._head.has_body and (problem := self._over_limit()) is not None:
+            self.refuse(problem)
+        else:
+            function.arrive(self, self.arrived)
+
+    # From admission.
+
+    def dispatch(self, backend: Backend, now: float) -> None:
+        self._backend = backend
+        self._dispatched = now
+        self._attempts += 1
+        backend.send(self, now)
+
+    def expire(self) -> None:
+        function = self._function
+        if function is None:
+            self.refuse(problems.no_routes(self._table.hold_seconds))
+        else:
+            seconds = function.route.timeout_seconds
+            self.refuse(problems.timed_out(seconds, waiting=self._connection is None))
+
+    # From the connection.
+
+    def connect_failed(self, error: OSError) -> None:
+        if self.over:
+            return
+        sentence = f"{type(error).__name__}: {error.strerror or error}."
+        if self._function is not None and self._backend is not None:
+            self._function.rests(self._backend)
+        if not self._again():
+            self.refuse(problems.replica_unreachable(sentence))
+
+    # For Relay.
+
+    def _is_refusal(self, head: ResponseHead) -> bool:
+        if b"x-pilotlight-busy" not in head.noted:
+            return False
+        if self._function is not None and self._backend is not None:
+            self._function.busy(self._backend)
+        return True
+
+    def _refused(self) -> None:
+        """The replica had no room; nothing of the call was given to the handler."""
+        self._refusals += 1
+        self._attempts -= 1
+        if not self._body_kept or self._refusals > REFUSALS or self._function is None:
+            self.refuse(problems.replica_busy())
+        else:
+            self._function.again(self)
+
+    def _request_head(self) -> bytes:
+        own = b"X-Call-Id: %b\r\nX-Start-Time: %d\r\n" % (self._call_id, self._started_ns)
+        return forwarded(self._head, self._path, self.caller.address, own)
+
+    def _response_lines(self, head: ResponseHead) -> bytes:
+        now = monotonic()
+        noted = head.noted
+        kind = noted.get(b"content-type")
+        if kind is None:
+            kind = self._head.noted.get(b"content-type", b"text/plain")
+        lines = b"Content-Type: %b\r\nX-Call-Id: %b\r\nX-Start-Time: %d\r\nX-Duration-Seconds: %f\r\n" % (
+            kind,
+            self._call_id,
+            self._started_ns,
+            now - self.arrived,
+        )
+        if not head.has_body and b"content-type" not in noted and not self.to_head:
+            lines = lines.partition(b"\r\n")[2]
+        backend = self._backend
+        if backend is not None and backend.added_at > self.arrived:
+            lines += self._server_timing(backend, now, noted.get(b"server-timing"))
+        elif b"server-timing" in noted:
+            lines += b"Server-Timing: %b\r\n" % noted[b"server-timing"]
+        return lines
+
+    def _server_timing(self, backend: Backend, now: float, given: bytes | None) -> bytes:
+        """A cold start as a sum that anyone can read, in milliseconds."""
+        parts = [f"wait;dur={(self._dispatched - self.arrived) * 1e3:.2f}"]
+        parts += [f"{name};dur={duration:.2f}" for name, duration in backend.endpoint.phases.items()]
+        parts.append(f"handler;dur={(now - self._dispatched) * 1e3:.2f}")
+        text = ", ".join(parts).encode()
+        return b"Server-Timing: %b\r\n" % (text if given is None else given + b", " + text)
+
+    def _over_limit(self) -> Problem | None:
+        if self._function is None:
+            return None
+        limit = self._function.route.body_limit_bytes
+        if self._body_bytes > limit or (self._head.content_length or 0) > limit:
+            return problems.body_too_large(limit)
+        return None
+
+    def _lost(self, sentence: str) -> Problem:
+        return problems.replica_died(sentence)
+
+    def _again(self) -> bool:
+        if self._attempts >= ATTEMPTS or not self._body_kept or self._function is None:
+            return False
+        self._function.again(self)
+        return True
+
+    def _abandon_seconds(self) -> float:
+        if self._function is None:
+            return ABANDON_SECONDS
+        left = self.arrived + self._function.route.timeout_seconds - monotonic()
+        return max(0.0, left) + ABANDON_SECONDS
+
+    def _problem_lines(self) -> tuple[bytes, bytes]:
+        lines = b"X-Call-Id: %b\r\nX-Start-Time: %d\r\nX-Duration-Seconds: %f\r\n" % (
+            self._call_id,
+            self._started_ns,
+            monotonic() - self.arrived,
+        )
+        return self._call_id, lines
+
+    def _switched(self) -> None:
+        if self._function is not None:
+            self.deadline.remove(self)
+
+    def _close(self) -> None:
+        function = self._function
+        if function is None:
+            self._table.leave(self)
+            return
+        function.finish(self, self.status)
+
+
+def _is_internal(path: bytes) -> bool:
+    """Whether it leads to what a replica keeps for us (/_/...), also for somebody who decodes and normalizes it, and
+    is not one of the two that are open to all."""
+    path = path.partition(b"?")[0]
+    if b"_" not in path and b"%" not in path:
+        return False
+    plain = posixpath.normpath(b"/" + unquote_to_bytes(path).lstrip(b"/"))
+    return (plain == b"/_" or plain.startswith(b"/_/")) and path not in _OPEN_INTERNAL

@@ -1,0 +1,80 @@
+"""What is no function goes to the control plane: its socket, the pass-through, and what is said when it is dead."""
+
+from pathlib import Path
+from time import monotonic
+
+from pilotlight.router import problems
+from pilotlight.router.headers import forwarded
+from pilotlight.router.problems import Problem
+from pilotlight.router.relay import Caller, Relay
+from pilotlight.router.upstream import Pool
+from pilotlight_runtime.http1 import RequestHead, ResponseHead
+
+REUSE_IDLE_SECONDS = 15.0
+"""Well under the time after which the API's server closes an idle connection."""
+
+
+class ControlPlane:
+    """Its API's socket, with the connections that are kept to it."""
+
+    def __init__(self, socket: Path, *, buffer_bytes: int) -> None:
+        self._pool = Pool(f"unix:{socket}", reuse_idle_seconds=REUSE_IDLE_SECONDS, buffer_bytes=buffer_bytes)
+
+    def pass_on(self, caller: Caller, head: RequestHead) -> "PassThrough":
+        """Returned before it is sent: the caller must know it first."""
+        return PassThrough(caller, head, self._pool)
+
+
+class PassThrough(Relay):
+    """A request that the control plane answers. No queue and no deadline: a followed log is open for days."""
+
+    def __init__(self, caller: Caller, head: RequestHead, pool: Pool) -> None:
+        super().__init__(caller, head)
+        self._pool = pool
+        self._attempts = 0
+
+    def start(self) -> None:
+        self._attempts += 1
+        self._pool.send(self, monotonic())
+        if self._head.expect_continue and not self.over:
+            self.say_continue()
+
+    def connect_failed(self, error: OSError) -> None:
+        self.refuse(problems.control_plane_down(f"{error.strerror or error}."))
+
+    def _request_head(self) -> bytes:
+        call_id = self._head.noted.get(b"x-call-id")
+        own = b"" if call_id is None else b"X-Call-Id: %b\r\n" % call_id
+        return forwarded(self._head, self._head.target, self.caller.address, own)
+
+    def _response_lines(self, head: ResponseHead) -> bytes:
+        return b"".join([b"%b: %b\r\n" % item for item in head.noted.items() if item[0] in _OWN])
+
+    def _over_limit(self) -> Problem | None:
+        return None
+
+    def _is_refusal(self, head: ResponseHead) -> bool:
+        return False
+
+    def _refused(self) -> None:
+        """Never: the control plane refuses nothing on our account."""
+
+    def _lost(self, sentence: str) -> Problem:
+        return problems.control_plane_down(sentence)
+
+    def _again(self) -> bool:
+        """A kept connection may have been closed just then, by a control plane that was restarted."""
+        if self._attempts > 1:
+            return False
+        self._attempts += 1
+        self._pool.send(self, monotonic())
+        return True
+
+    def _problem_lines(self) -> tuple[None, bytes]:
+        return None, b""
+
+    def _close(self) -> None:
+        pass
+
+
+_OWN = frozenset({b"content-type", b"x-call-id", b"x-start-time", b"x-duration-seconds", b"server-timing"})

@@ -1,0 +1,323 @@
+"""Callers' connections: requests in order, answers in order, and nobody who holds a connection for nothing."""
+
+import asyncio
+import socket
+from time import monotonic
+from typing import cast
+
+from pilotlight.config import RouterSettings
+from pilotlight.router import problems
+from pilotlight.router.call import FunctionCall
+from pilotlight.router.control_plane import ControlPlane
+from pilotlight.router.headers import REQUEST_NOTED, CallIds
+from pilotlight.router.relay import Relay
+from pilotlight.router.table import Table
+from pilotlight.router.upstream import Connection
+from pilotlight_runtime.http1 import ProtocolError, RequestHead, RequestParser
+
+FUNCTION = b"/function/"
+PIPELINE_BYTES = 64 * 1024
+LINGER_SECONDS = 5.0
+SWEEP_SECONDS = 1.0
+_HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 2\r\n"
+
+
+class Server:
+    """The public listening socket, and all connections that were accepted on it."""
+
+    def __init__(
+        self, listener: socket.socket, settings: RouterSettings, table: Table, control_plane: ControlPlane
+    ) -> None:
+        self.settings = settings
+        self.table = table
+        self.control_plane = control_plane
+        self.ids = CallIds()
+        self.closing = False
+        self.clients: set[Client] = set()
+        self._listener = listener
+        self._accepting: asyncio.AbstractServer | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+
+    async def start(self) -> None:
+        await self._accept()
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    async def drain(self, seconds: float) -> None:
+        """Accept nothing more, finish what is in flight, but not for ever."""
+        self.closing = True
+        self._pause()
+        for client in tuple(self.clients):
+            client.close_when_done()
+        try:
+            async with asyncio.timeout(seconds):
+                while self.clients:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            for client in tuple(self.clients):
+                client.cut()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def joined(self, client: "Client") -> None:
+        self.clients.add(client)
+        client.closing = self.closing
+        if len(self.clients) >= self.settings.connections:
+            self._pause()
+
+    def left(self, client: "Client") -> None:
+        self.clients.discard(client)
+        if not self.clients:
+            self._idle.set()
+
+    def _pause(self) -> None:
+        """Later connections wait in the listening socket's backlog."""
+        if self._accepting is not None:
+            self._accepting.close()
+            self._accepting = None
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        # A server closes the socket that it was given; the listening one must outlast it.
+        sock = self._listener.dup()
+        self._accepting = await loop.create_server(lambda: Client(self), sock=sock, backlog=1024)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = monotonic()
+            for client in tuple(self.clients):
+                client.look_at_the_clock(now)
+            if self._accepting is None and not self.closing and len(self.clients) < self.settings.connections:
+                await self._accept()
+
+
+class Client(asyncio.Protocol):
+    """One connection of a caller (relay.Caller, http1.RequestUser)."""
+
+    __slots__ = (
+        "_discarding", "_head_since", "_lingering_since", "_parser", "_paused", "_relay", "_server", "_since",
+        "_transport", "_tunnel", "_unread", "address", "closing", "feeding",
+    )  # fmt: skip
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._relay: Relay | None = None
+        self._tunnel: Connection | None = None
+        self._discarding = False
+        """The answer was given, the rest of the request's body is read and dropped."""
+        self._since = monotonic()
+        self._head_since = 0.0
+        self._lingering_since = 0.0
+        self._transport: asyncio.Transport | None = None
+        self._parser = RequestParser(self, noted=REQUEST_NOTED, limit=server.settings.header_limit_bytes)
+        self._paused = False
+        self._unread = 0
+        self.address = b""
+        self.closing = False
+        self.feeding = False
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(self._server.settings.buffer_bytes)
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0].encode() if isinstance(peer, tuple) else b"127.0.0.1"
+        self._server.joined(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            self._tunnel.write(data)
+            return
+        self.feeding = True
+        try:
+            self._parser.feed(data)
+        except ProtocolError as error:
+            self._refuse(error)
+        self.feeding = False
+        relay = self._relay
+        if relay is not None:
+            if relay.up:
+                relay.flush_up()
+            if self._parser.held_bytes > PIPELINE_BYTES:
+                self.pause_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._parser.close()
+        self._server.left(self)
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.caller_gone()
+
+    def pause_writing(self) -> None:
+        if self._relay is not None:
+            self._relay.pause_down()
+
+    def resume_writing(self) -> None:
+        if self._relay is not None:
+            self._relay.resume_down()
+
+    # http1.RequestUser
+
+    def on_request(self, head: RequestHead) -> None:
+        self._head_since = 0.0
+        target = head.target
+        server = self._server
+        if target.startswith(FUNCTION):
+            address, path = target[10:], b"/"
+            if b"/" in address or b"?" in address:
+                address, path = _split(target)
+            call = FunctionCall(self, head, server.table, server.ids, address, path)
+            self._relay = call
+            call.start()
+        elif target == b"/healthz" and head.method in (b"GET", b"HEAD"):
+            self._say_healthy(head)
+        else:
+            relay = server.control_plane.pass_on(self, head)
+            self._relay = relay
+            relay.start()
+
+    def on_body(self, data: bytes) -> None:
+        if self._relay is not None:
+            self._relay.on_request_body(data)
+
+    def on_end(self) -> None:
+        if self._relay is not None:
+            self._relay.on_request_end()
+        elif self._discarding:
+            self._discarding = False
+            self._parser.next()
+
+    # relay.Caller
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def finished(self, *, keep: bool) -> None:
+        self._relay = None
+        self._since = monotonic()
+        if self._tunnel is not None or not keep:
+            self._linger()
+            return
+        if self._paused:
+            self.resume_reading()
+        if self.feeding:  # the parser goes on by itself
+            self._discarding = not self._parser.next()
+        else:
+            self._go_on()
+
+    def abort(self) -> None:
+        self._relay = None
+        self._tunnel = None
+        if self._transport is not None:
+            self._lingering_since = monotonic()
+            self._parser.close()
+            self._transport.close()
+
+    def become_tunnel(self, connection: Connection) -> None:
+        self._tunnel = connection
+        if held := self._parser.take_held():
+            connection.write(held)
+
+    # Ours.
+
+    def _go_on(self) -> None:
+        """The next request, if it is here already."""
+        self.feeding = True
+        try:
+            self._discarding = not self._parser.next()
+        except ProtocolError as error:
+            self._refuse(error)
+        self.feeding = False
+        if self._relay is not None and self._relay.up:
+            self._relay.flush_up()
+
+    def close_when_done(self) -> None:
+        """With the response that is on its way; now when there is none."""
+        self.closing = True
+        if self._relay is None and self._transport is not None:
+            self._transport.close()
+
+    def cut(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def look_at_the_clock(self, now: float) -> None:
+        """Close the connection of somebody who sends nothing, or a head or a body nobody wants, bit by bit."""
+        settings = self._server.settings
+        if self._transport is None:
+            return
+        if unread := self._transport.get_write_buffer_size():
+            self._look_at_a_slow_reader(now, unread)
+        elif self._lingering_since:
+            if now - self._lingering_since > LINGER_SECONDS:
+                self.cut()
+        elif self._relay is not None:
+            return
+        elif self._discarding:
+            if now - self._since > settings.read_timeout_seconds:
+                self.cut()
+        elif self._parser.in_head:
+            self._head_since = self._head_since or now
+            if now - self._head_since > settings.read_timeout_seconds:
+                self._transport.close()
+        elif now - self._since > settings.keep_alive_seconds:
+            self._transport.close()
+
+    def _look_at_a_slow_reader(self, now: float, unread: int) -> None:
+        """An answer is whole and on its way out: as long as that goes on, however slowly, the connection stays."""
+        if self._relay is not None:
+            return
+        if unread != self._unread:
+            self._unread = unread
+            self._since = now
+            self._lingering_since = self._lingering_since and now
+        elif now - self._since > self._server.settings.read_timeout_seconds:
+            self.cut()
+
+    def _say_healthy(self, head: RequestHead) -> None:
+        keep = head.keep_alive and not self.closing and not head.has_body
+        lines = b"" if keep and not head.http10 else b"Connection: keep-alive\r\n" if keep else b"Connection: close\r\n"
+        self.write(b"%b%b\r\n%b" % (_HEALTHY, lines, b"" if head.method == b"HEAD" else b"OK"))
+        self.finished(keep=keep)
+
+    def _refuse(self, error: ProtocolError) -> None:
+        if self._relay is not None:  # its body is broken
+            self._relay.refuse(problems.malformed(error))
+            return
+        self.write(problems.malformed(error).response(call_id=None, to_head=False, close=True))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Say that nothing more comes, and read what is still on its way: a reset would take the answer with it."""
+        if self._transport is None:
+            return
+        self._parser.close()
+        self._lingering_since = monotonic()
+        self._transport.write_eof()
+        self.resume_reading()
+
+
+def _split(target: bytes) -> tuple[bytes, bytes]:
+    """`/function/NAME/path?query` as (NAME, what the function sees)."""
+    end = target.find(b"/", 10)
+    query = target.find(b"?", 10)
+    if query >= 0 and (end < 0 or query < end):
+        return target[10:query], b"/" + target[query:]
+    if end < 0:
+        return target[10:], b"/"
+    return target[10:end], target[end:]

@@ -1,0 +1,280 @@
+"""Keep-alive connections to one address, most recently used first, and the protocol on each of them."""
+
+import asyncio
+import errno
+import select
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import Protocol, cast
+
+from pilotlight_runtime.http1 import ProtocolError, ResponseHead, ResponseParser
+
+CONNECT_SECONDS = 5.0
+IDLE_UNPROVEN_SECONDS = 0.005
+"""An idle connection that rested for longer is looked at before something is sent on it that cannot be repeated."""
+
+NOTED = frozenset(
+    {b"content-type", b"x-call-id", b"x-start-time", b"x-duration-seconds", b"x-pilotlight-busy", b"server-timing"}
+)
+_GONE = select.POLLIN | select.POLLRDHUP | select.POLLERR | select.POLLHUP
+
+
+class Exchange(Protocol):
+    """The consumer of a connection: one request that is sent on it, and what becomes of the response."""
+
+    down: list[bytes]
+    """Bytes for the caller that were not written yet; the connection says `flush_down` after each piece it read."""
+    to_head: bool
+    once: bool
+    """Whether it may be sent only once: a connection is looked at closely before it is used."""
+    over: bool
+    """Whether nobody waits for it any more."""
+
+    def attach(self, connection: "Connection") -> None: ...
+    def connect_failed(self, error: OSError) -> None: ...
+    def on_response(self, head: ResponseHead) -> None: ...
+    def on_interim(self, head: ResponseHead) -> None: ...
+    def on_body(self, data: bytes) -> None: ...
+    def on_end(self) -> None: ...
+    def flush_down(self) -> None: ...
+    def on_lost(self, sentence: str) -> None: ...
+    def pause_up(self) -> None: ...
+    def resume_up(self) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """One connection to a replica or to the control plane; one exchange at a time."""
+
+    __slots__ = (
+        "_abort", "_busy", "_closed", "_keep", "_parser", "_transport", "exchange", "idle_since", "paused", "pool",
+        "request_whole",
+    )  # fmt: skip
+
+    def __init__(self, pool: "Pool") -> None:
+        self.pool = pool
+        self.exchange: Exchange | None = None
+        self.request_whole = False
+        """Whether the exchange has written its whole request."""
+        self.paused = False
+        self.idle_since = 0.0
+        self._closed = False
+        self._busy = False
+        self._keep = False
+        self._abort: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport
+        self._parser = ResponseParser(self, noted=NOTED)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(self.pool.buffer_bytes)
+
+    def begin(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.request_whole = False
+        self._busy = True
+        self._keep = False
+        self._parser.begin(to_head=exchange.to_head)
+        exchange.attach(self)
+
+    def write(self, data: bytes) -> None:
+        if not self._closed:
+            self._transport.write(data)
+
+    def abandon(self, seconds: float) -> None:
+        """Nobody wants the answer any more. The replica is told by the half-close; its slot is taken until it is done,
+        or `seconds` have passed."""
+        self.exchange = None
+        if self._closed:
+            return
+        self._keep = False
+        self.request_whole = False
+        self.resume_reading()
+        self._transport.write_eof()
+        self._abort = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._transport.close()
+
+    def pause_reading(self) -> None:
+        if not self._closed:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._closed:
+            self._transport.resume_reading()
+
+    def is_usable(self) -> bool:
+        """Whether the peer has neither closed it nor sent anything; asks the kernel."""
+        if self._closed:
+            return False
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), _GONE)
+        return not poll.poll(0)
+
+    # asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed(data)
+        except ProtocolError as error:
+            self._fail(error.sentence)
+            return
+        exchange = self.exchange
+        if exchange is not None and exchange.down:
+            exchange.flush_down()
+
+    def eof_received(self) -> bool:
+        try:
+            self._parser.feed_end()
+        except ProtocolError as error:
+            self._fail(error.sentence)
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._closed = True
+        if self._abort is not None:
+            self._abort.cancel()
+        self._parser.close()
+        exchange, self.exchange = self.exchange, None
+        self.pool.lost(self)
+        if exchange is not None:
+            exchange.on_lost("The connection broke before the response was whole.")
+        if self._busy:
+            self._busy = False
+            self.pool.release()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        if self.exchange is not None:
+            self.exchange.pause_up()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self.exchange is not None:
+            self.exchange.resume_up()
+
+    # http1.ResponseUser
+
+    def on_interim(self, head: ResponseHead) -> None:
+        if self.exchange is not None:
+            self.exchange.on_interim(head)
+
+    def on_response(self, head: ResponseHead) -> None:
+        self._keep = head.keep_alive
+        if self.exchange is not None:
+            self.exchange.on_response(head)
+
+    def on_body(self, data: bytes) -> None:
+        if self.exchange is not None:
+            self.exchange.on_body(data)
+
+    def on_end(self) -> None:
+        exchange, self.exchange = self.exchange, None
+        self._busy = False
+        if self._keep and self.request_whole and not self.paused and not self._parser.overrun:
+            self.pool.keep(self)
+        else:
+            self.close()
+        self.pool.release()
+        if exchange is not None:
+            exchange.on_end()
+
+    def _fail(self, sentence: str) -> None:
+        exchange, self.exchange = self.exchange, None
+        self.close()
+        if exchange is not None:
+            exchange.on_lost(sentence)
+
+
+class Pool:
+    """The connections to one address. Subclasses count what is in use on it."""
+
+    __slots__ = ("_connecting", "_idle", "address", "buffer_bytes", "closed", "reuse_idle_seconds")
+
+    def __init__(self, address: str, *, reuse_idle_seconds: float, buffer_bytes: int) -> None:
+        self.address = address
+        self.reuse_idle_seconds = reuse_idle_seconds
+        self.buffer_bytes = buffer_bytes
+        self.closed = False
+        """Whether connections are kept no more."""
+        self._idle: list[Connection] = []
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def send(self, exchange: Exchange, now: float) -> None:
+        """On the connection that was used last; on a new one when there is none."""
+        while self._idle:
+            connection = self._idle.pop()
+            idle = now - connection.idle_since
+            if idle > self.reuse_idle_seconds:
+                connection.close()
+                self.close_idle()  # the others rested for longer
+            elif exchange.once and idle > IDLE_UNPROVEN_SECONDS and not connection.is_usable():
+                connection.close()
+            else:
+                connection.begin(exchange)
+                return
+        task = asyncio.get_running_loop().create_task(self._connect(exchange))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def release(self) -> None:
+        """What `send` began is over: once for each. The peer is done with it, or gone."""
+
+    def keep(self, connection: Connection) -> None:
+        """The connection may be used again."""
+        if self.closed:
+            connection.close()
+            return
+        connection.idle_since = monotonic()
+        self._idle.append(connection)
+
+    def lost(self, connection: Connection) -> None:
+        """The connection is gone, whatever it did."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def connected(self) -> None:
+        """A new connection stands."""
+
+    def refused(self) -> None:
+        """A new connection could not be made."""
+
+    def close(self) -> None:
+        """No connection is kept from now on; those in use end with their exchanges."""
+        self.closed = True
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    async def _connect(self, exchange: Exchange) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                connection = await _open(self.address, partial(Connection, self))
+        except OSError as error:  # TimeoutError is one
+            self.refused()
+            self.release()
+            exchange.connect_failed(error)
+            return
+        self.connected()
+        if exchange.over:
+            self.keep(connection)
+            self.release()
+        else:
+            connection.begin(exchange)
+
+
+async def _open(address: str, factory: Callable[[], Connection]) -> Connection:
+    loop = asyncio.get_running_loop()
+    kind, _, rest = address.partition(":")
+    if kind == "unix":
+        return (await loop.create_unix_connection(factory, rest))[1]
+    host, _, port = rest.rpartition(":")
+    if kind != "tcp" or not port.isdigit():
+        raise OSError(errno.EADDRNOTAVAIL, f"{address!r} is neither unix:PATH nor tcp:HOST:PORT")
+    return (await loop.create_connection(factory, host.strip("[]"), int(port)))[1]
