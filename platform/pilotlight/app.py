@@ -1,0 +1,171 @@
+"""The control plane's program, and the one place where a store, a builder, a provider and the API meet.
+
+    python -m pilotlight.app --settings-json JSON [--lifeline-fd N]
+    python -m pilotlight.app --settings-json JSON --stop-all
+
+SIGTERM ends the replicas too (unless `keep` is set); the end of the lifeline, which means that the supervisor is gone,
+leaves them to the next start. `--stop-all` ends what a control plane that died left running.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from pilotlight import __version__
+from pilotlight.api.auth import Credentials
+from pilotlight.api.server import make_app, serving
+from pilotlight.builder.builder import Builder
+from pilotlight.builder.interpreter import choose_interpreter, ensure_reachable
+from pilotlight.builder.layer import ensure_layer
+from pilotlight.config import Settings, claim_private_dir, sandbox_user
+from pilotlight.control.plane import ControlPlane
+from pilotlight.core.errors import InvalidInput, PilotlightError
+from pilotlight.providers.base import Provider
+from pilotlight.providers.process.provider import ProcessProvider
+from pilotlight.store.sql import Store
+from pilotlight_runtime.process import set_not_dumpable
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> int:
+    arguments = _parse_arguments()
+    _log_to_stderr()
+    set_not_dumpable()
+    settings = Settings.from_json(arguments.settings_json)
+    try:
+        return uvloop.run(_stop_all(settings) if arguments.stop_all else _serve(settings, arguments.lifeline_fd))
+    except PilotlightError as error:
+        log.error("cannot start", detail=error.detail, hint=error.hint)
+        return 2
+
+
+async def _serve(settings: Settings, lifeline: int | None) -> int:
+    stop = asyncio.Event()
+    leave = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+    if lifeline is not None:
+        asyncio.get_running_loop().add_reader(lifeline, leave.set)
+    async with _parts(settings) as (store, builder, provider):
+        plane = ControlPlane(settings=settings, store=store, provider=provider, builder=builder)
+        crashed = False
+        try:
+            async with plane.running(), _api(settings, plane, provider):
+                log.info("control plane ready", version=__version__)
+                crashed = await _first_of(stop, leave, plane.crashed) is plane.crashed
+        finally:
+            await provider.close(keep=settings.keep or crashed or not stop.is_set())
+    return 1 if crashed else 0
+
+
+async def _stop_all(settings: Settings) -> int:
+    async with _parts(settings) as (_, _, provider):
+        await provider.open()
+        await provider.close(keep=False)
+    return 0
+
+
+@asynccontextmanager
+async def _parts(settings: Settings) -> AsyncIterator[tuple[Store, Builder, Provider]]:
+    if settings.provider != "process":
+        raise InvalidInput(f"provider: there is no provider {settings.provider!r}; known: process", field="provider")
+    sandbox = sandbox_user(settings)
+    claim_private_dir(settings.data_dir, 0o711 if sandbox.uid is not None else 0o700)
+    await ensure_reachable(settings.data_dir, sandbox)
+    python = await choose_interpreter(settings.python, sandbox)
+    layer = await ensure_layer(settings.data_dir)
+    builder = Builder(
+        settings=settings.build,
+        data_dir=settings.data_dir,
+        templates_dir=_templates_dir(settings),
+        python=python.path,
+        sandbox=sandbox,
+    )
+    provider = ProcessProvider(
+        settings=settings,
+        sandbox=sandbox,
+        layer=layer,
+        environment_dir=builder.environment_dir,
+        bundle_dir=builder.bundle_dir,
+        prime=lambda environment: _existing(builder.environment_dir(environment) / "prime.py"),
+    )
+    store = await Store.open(settings.data_dir / "store.db")
+    try:
+        yield store, builder, provider
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def _api(settings: Settings, plane: ControlPlane, provider: Provider) -> AsyncIterator[None]:
+    app = make_app(
+        plane,
+        credentials=Credentials.load(settings.data_dir) if settings.auth else None,
+        version=__version__,
+        provider=provider.name,
+        staging_dir=settings.data_dir / "staging",
+        upload_limit_mib=settings.build.upload_limit_mib,
+    )
+    async with serving(app, settings.api_socket):
+        yield
+
+
+def _templates_dir(settings: Settings) -> Path:
+    """The packaged templates, or the repository's in a source checkout."""
+    packaged = Path(__file__).parent / "_templates"
+    return settings.templates_dir or _existing(packaged) or Path(__file__).parents[2] / "templates"
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+async def _first_of(*events: asyncio.Event) -> asyncio.Event:
+    tasks = {asyncio.ensure_future(event.wait()): event for event in events}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[done.pop()]
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="pilotlight.app")
+    parser.add_argument("--settings-json", required=True)
+    parser.add_argument("--lifeline-fd", type=int)
+    parser.add_argument("--stop-all", action="store_true")
+    return parser.parse_args()
+
+
+def _log_to_stderr() -> None:
+    """One line an event. A terminal that is gone must not end the control plane."""
+    with contextlib.suppress(OSError):
+        os.fstat(2)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

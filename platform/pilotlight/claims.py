@@ -1,0 +1,133 @@
+"""What a server claims on its machine: a data directory, ports, and the files from which its clients learn of it.
+
+Used by the supervisor, so nothing but the standard library.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PREDECESSOR_SECONDS = 15.0
+"""What a killed server leaves running for a moment (a control plane that ends, a router that drains) is waited for."""
+BACKLOG = 4096
+
+
+class CannotServe(Exception):
+    """A sentence that says why, and what to do."""
+
+
+@contextlib.contextmanager
+def locked(data: Path) -> Iterator[int]:
+    """The data directory is one server's; the lock goes with the last process that holds the descriptor."""
+    try:
+        data.mkdir(mode=0o711 if os.getuid() == 0 else 0o700, parents=True, exist_ok=True)
+        fd = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotServe(f"{data} cannot be used: {error.strerror}. Choose another with --data-dir.") from error
+    try:
+        _take_lock(fd, data)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _take_lock(fd: int, data: Path) -> None:
+    deadline = time.monotonic() + PREDECESSOR_SECONDS
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 20, 0).decode() or "unknown"
+        if Path(f"/proc/{holder}").exists() or time.monotonic() > deadline:
+            raise CannotServe(
+                f"another server (process {holder}) uses {data}. Stop it, or give this one another --data-dir."
+            )
+        time.sleep(0.05)  # it was killed, and its control plane is about to end
+
+
+def listen(settings: dict[str, Any], name: str) -> socket.socket:
+    """A listening socket on the port of that name; 0 takes a free one."""
+    host, port = settings["host"], settings[name]
+    try:
+        family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise CannotServe(f"{host} is no address of this machine. Choose another with --host.") from error
+    deadline = time.monotonic() + PREDECESSOR_SECONDS if (Path(settings["data_dir"]) / "server.json").exists() else 0
+    while True:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        except OSError as error:
+            sock.close()
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise CannotServe(_why_no_port(error, host, port, name.replace("_", "-"))) from error
+        else:
+            sock.listen(BACKLOG)
+            return sock
+        time.sleep(0.05)  # a server that was killed left its description: its router may still hold the port
+
+
+def _why_no_port(error: OSError, host: str, port: int, option: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} of {host} is in use by another program. Stop that one, or choose another port with "
+            f"--{option} (0 takes a free one)."
+        )
+    if error.errno == errno.EACCES:
+        return f"port {port} needs rights that this user lacks. Choose one above 1023 with --{option}."
+    return f"port {port} of {host} cannot be listened on: {error.strerror}. Choose another with --host or --{option}."
+
+
+def credentials(folder: Path) -> tuple[str, str]:
+    """User and password, made at the first start; the user may write others into the files."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    values = []
+    for name, first in (("basic-auth-user", "admin"), ("basic-auth-password", secrets.token_urlsafe(24))):
+        path = folder / name
+        if not path.exists():
+            write_whole(path, first)
+        values.append(path.read_text().strip())
+    return values[0], values[1]
+
+
+def merge_json(path: Path, new: dict[str, Any]) -> str | None:
+    """Into a file that others write, too. One that is no JSON object is left as it is; the sentence that says so."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        known = json.loads(path.read_text()) if path.exists() else {}
+        write_whole(path, json.dumps(known | new, indent=2))
+    except (ValueError, TypeError, OSError) as error:
+        return f"{path} was not changed ({error}); log in with `faasctl login`"
+    return None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Readable by its owner alone, and never half-written."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(fd)
+    temporary.rename(path)
+
+
+def url(host: str, port: int) -> str:
+    name = reachable(host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def reachable(host: str) -> str:
+    """Where a client on this machine finds a server that listens on all addresses."""
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
