@@ -247,7 +247,7 @@ class Builder:
             give(self._data / "cache/uv", self._sandbox)
 
     def _sweep(self) -> None:
-        end_marked(self._staging)
+        end_marked(self._staging, self._python, self._sandbox)
         for path in self._staging.iterdir():
             remove(path)
         for folder in ("cache/locks", "cache/trials", "cache/tools"):

@@ -113,7 +113,7 @@ class Environments:
             lock = await self._uv.resolve(requirements, work, lambda line: report("requirements", line))
             return checked(lock, requirements, self._floor)
         finally:
-            await asyncio.to_thread(_clear, made)
+            await asyncio.to_thread(self._clear, made)
 
     async def _make(self, digest: str, lock: str, wanted: Wanted, report: Report) -> None:
         began = time.monotonic()
@@ -134,10 +134,10 @@ class Environments:
             await asyncio.to_thread(self._publish, place, digest, wanted, packages(lock))
             report("environment", f"{digest[:12]} made in {time.monotonic() - began:.1f} s")
         finally:
-            await asyncio.to_thread(_clear, made)
+            await asyncio.to_thread(self._clear, made)
 
     def _publish(self, place: Path, digest: str, wanted: Wanted, found: dict[str, str]) -> None:
-        end_marked(place.parent)  # nobody is left who could write into what is sealed
+        self._end_marked(place.parent)  # nobody is left who could write into what is sealed
         seal(place / "venv")
         manifest = {
             "digest": digest,
@@ -203,10 +203,12 @@ class Environments:
             lock = self._in_the_making[key] = asyncio.Lock()
         return lock
 
+    def _clear(self, made: Path) -> None:
+        self._end_marked(made)
+        remove(made)
 
-def _clear(made: Path) -> None:
-    end_marked(made)
-    remove(made)
+    def _end_marked(self, folder: Path) -> None:
+        end_marked(folder, self._uv.interpreter.path, self._sandbox)
 
 
 def _counted(count: int) -> str:

@@ -20,11 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from pilotlight.builder.child_sweep import kill_marked
 from pilotlight.config import Sandbox
 
 MARK = "PILOTLIGHT_STAGING"
 """A variable in the environment of everything that a build starts; `sweep` finds by it what a killed server left."""
 
+_SWEEP = Path(__file__).with_name("child_sweep.py")
+_SWEEP_SECONDS = 10.0
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 """What builds print ends in people's terminals: no colours, no other escapes."""
@@ -83,21 +86,20 @@ async def run(
     return Outcome(status=popen.returncode, lines=tuple(lines), output=output)
 
 
-def end_marked(folder: Path) -> None:
+def end_marked(folder: Path, python: Path, sandbox: Sandbox) -> None:
     """Kill whatever was started with this working directory of ours or one below: what left its process group, or was
-    left by a server that was killed. A pidfd is taken before looking, so that a number given anew is never meant."""
+    left by a server that was killed. Blocking; 20 ms where builds have a user of their own."""
     mark = f"{MARK}={folder}/"
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        with suppress(OSError):
-            pidfd = os.pidfd_open(int(name))
-            try:
-                variables = Path("/proc", name, "environ").read_bytes().split(b"\0")
-                if any(f"{each.decode(errors='replace')}/".startswith(mark) for each in variables):
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            finally:
-                os.close(pidfd)
+    if sandbox.uid is None:
+        kill_marked(mark)
+        return
+    user: dict[str, object] = {"user": sandbox.uid, "group": sandbox.gid, "extra_groups": []}
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            [python, "-I", "-S", "-c", _SWEEP.read_text(), mark],
+            cwd="/", env={}, stdin=subprocess.DEVNULL, timeout=_SWEEP_SECONDS, check=False,
+            **user,  # type: ignore[call-overload]
+        )  # fmt: skip
 
 
 def _base_variables(directory: Path) -> dict[str, str]:

@@ -122,7 +122,7 @@ class Trials:
         except (TimedOut, ValueError):
             return _Answer(good=False)
         finally:
-            await asyncio.to_thread(_clear, home)
+            await asyncio.to_thread(self._clear, home, python)
         imported = tuple(answer["imported"])
         return _Answer(good=answer["child"] == "done", imported=imported, missing=answer["missing"])
 
@@ -130,7 +130,6 @@ class Trials:
         parts = [trial.environment, *(json.dumps(candidate) for candidate in trial.candidates)]
         return digest_of(part.encode() for part in parts)
 
-
-def _clear(home: Path) -> None:
-    end_marked(home)
-    remove(home)
+    def _clear(self, home: Path, python: Path) -> None:
+        end_marked(home, python, self._sandbox)
+        remove(home)

@@ -114,8 +114,8 @@ async def test_a_killed_servers_leftovers_are_ended_and_removed_at_the_next_star
     (staging / "abandoned/deep").mkdir(parents=True)
     (staging / "upload.tar").touch()
     (workshop.data_dir / "cache/locks/.half").touch()
-    ours = await asyncio.create_subprocess_exec("sleep", "60", env={MARK: str(staging / "abandoned")})
-    others = await asyncio.create_subprocess_exec("sleep", "60", env={MARK: "/elsewhere/staging/x"})
+    ours = await _sleeper(str(staging / "abandoned"))
+    others = await _sleeper("/elsewhere/staging/x")
     await workshop.builder.sweep()
     assert await ours.wait() == -9
     assert others.returncode is None
@@ -167,3 +167,8 @@ async def test_a_build_killed_at_any_moment_leaves_nothing_half_made(
         assert (place / "manifest.json").exists()
     bundle = await workshop.build(files)
     assert workshop.builder.bundle(bundle.digest) == bundle
+
+
+async def _sleeper(mark: str) -> asyncio.subprocess.Process:
+    """What a build left running, as the user that builds have."""
+    return await asyncio.create_subprocess_exec("/bin/sleep", "60", env={MARK: mark}, user=SANDBOX.uid)
