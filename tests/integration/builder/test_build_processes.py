@@ -171,4 +171,6 @@ async def test_a_build_killed_at_any_moment_leaves_nothing_half_made(
 
 async def _sleeper(mark: str) -> asyncio.subprocess.Process:
     """What a build left running, as the user that builds have."""
-    return await asyncio.create_subprocess_exec("/bin/sleep", "60", env={MARK: mark}, user=SANDBOX.uid)
+    return await asyncio.create_subprocess_exec(
+        "/bin/sleep", "60", env={MARK: mark}, user=SANDBOX.uid, group=SANDBOX.gid
+    )
