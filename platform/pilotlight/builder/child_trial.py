@@ -6,7 +6,8 @@ ends by flush, exit functions and `os._exit`. What it says goes to the descripto
 start; what modules print goes to standard error.
 
 Standard input: `{"candidates": [[module, [names]], ...], "prime": PATH or null, "bundle": DIR or null, "handler": M,
-"seconds": N}`. Answer: `{"imported": [...], "missing": {module: why}, "child": "done", "hung" or "status N"}`.
+"seconds": N}`. Answer: `{"imported": [...], "missing": {module: why}, "child": "done", "hung" or "status N",
+"late": [...]}`; late are the modules that came only with the handler, though they are the environment's.
 """
 
 import gc
@@ -20,6 +21,9 @@ import signal
 import sys
 from typing import Any
 
+_LATE_BYTES = 60_000
+"""What a pipe takes without a reader."""
+
 
 def main() -> None:
     out = os.dup(1)
@@ -30,8 +34,9 @@ def main() -> None:
     if order["prime"]:
         _run_prime(order["prime"])
     gc.freeze()
-    child = _fork_and_wait(order)
-    os.write(out, json.dumps({"imported": imported, "missing": missing, "child": child}).encode())
+    child, late = _fork_and_wait(order)
+    answer = {"imported": imported, "missing": missing, "child": child, "late": late}
+    os.write(out, json.dumps(answer).encode())
     os._exit(0)
 
 
@@ -72,20 +77,29 @@ def _run_prime(path: str) -> None:
         print(f"prime: {type(error).__name__}: {error}", file=sys.stderr)
 
 
-def _fork_and_wait(order: dict[str, Any]) -> str:
+def _fork_and_wait(order: dict[str, Any]) -> tuple[str, list[str]]:
+    told, tell = os.pipe()
+    os.set_blocking(told, False)
     pid = os.fork()
     if pid == 0:
-        _child(order)
+        _child(order, tell)
+    os.close(tell)
     pidfd = os.pidfd_open(pid)
     if not select.select([pidfd], [], [], order["seconds"] * 0.75)[0]:
         os.kill(pid, signal.SIGKILL)
-        return "hung"
+        return "hung", []
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return "done" if status == 0 else f"status {status}"
+    if status != 0:
+        return f"status {status}", []
+    try:
+        return "done", os.read(told, _LATE_BYTES).decode().split()
+    except BlockingIOError:  # it ended before it could say, and something that it forked holds the other end
+        return "done", []
 
 
-def _child(order: dict[str, Any]) -> None:
+def _child(order: dict[str, Any], tell: int) -> None:
     """A handler that raises is the handler's fault; one that takes the process down may be the modules'."""
+    before = set(sys.modules)
     try:
         _end_after(order["seconds"])
         if order["bundle"]:
@@ -95,12 +109,23 @@ def _child(order: dict[str, Any]) -> None:
             importlib.import_module(f"function.{order['handler']}")
     except BaseException as error:
         print(f"handler: {type(error).__name__}: {error}", file=sys.stderr)
+    os.write(tell, " ".join(_late(before, order["bundle"])).encode()[:_LATE_BYTES].rpartition(b" ")[0])
     sys.stdout.flush()
     sys.stderr.flush()
     import atexit
 
     atexit._run_exitfuncs()
     os._exit(0)
+
+
+def _late(before: set[str], bundle: str | None) -> list[str]:
+    """Modules of files outside the bundle that were imported since (ended by one that the cut may take)."""
+    found = []
+    for name, module in list(sys.modules.items()):
+        origin = getattr(getattr(module, "__spec__", None), "origin", None)
+        if name not in before and origin and not origin.startswith(bundle or os.devnull):
+            found.append(name)
+    return [*sorted(found), ""]
 
 
 def _end_after(seconds: float) -> None:

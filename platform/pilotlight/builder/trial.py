@@ -43,6 +43,8 @@ class _Answer:
     imported: tuple[str, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     """Why, by module; a handler may do without one (`try: import ...`), so that this is no error."""
+    late: tuple[str, ...] = ()
+    """Modules of the environment that came only when the handler was loaded."""
 
 
 class Trials:
@@ -77,7 +79,7 @@ class Trials:
         for module, why in whole.missing.items():
             report("preimport", f"{module} cannot be imported: {why}")
         if whole.good:
-            return whole.imported
+            return await self._with_late(trial, whole, deadline)
         handler = trial.handler if (await self._try(trial, (), trial.handler, deadline)).good else None
         if handler is None:  # it fails by itself: the modules are tried without it
             report("preimport", "the handler does not load by itself; the modules are tried without it")
@@ -92,6 +94,15 @@ class Trials:
                 report("preimport", f"{candidate.module} is left out: children forked after its import do not work")
         together = await self._try(trial, survivors, handler, deadline)
         return together.imported if together.good else ()
+
+    async def _with_late(self, trial: Trial, whole: _Answer, deadline: float) -> tuple[str, ...]:
+        """A library that loads parts of itself while the handler is loaded (a decoder, a plugin) does so in every
+        replica; the zygote can do it once, if a second trial with those parts goes well, too."""
+        if not whole.late:
+            return whole.imported
+        candidates = (*trial.candidates, *map(Candidate, whole.late))
+        again = await self._try(trial, candidates, trial.handler, deadline)
+        return again.imported if again.good else whole.imported
 
     async def _try(
         self, trial: Trial, candidates: Sequence[Candidate], handler: str | None, deadline: float
@@ -124,7 +135,8 @@ class Trials:
         finally:
             await asyncio.to_thread(self._clear, home, python)
         imported = tuple(answer["imported"])
-        return _Answer(good=answer["child"] == "done", imported=imported, missing=answer["missing"])
+        late = tuple(answer["late"])
+        return _Answer(good=answer["child"] == "done", imported=imported, missing=answer["missing"], late=late)
 
     def _key(self, trial: Trial) -> str:
         parts = [trial.environment, *(json.dumps(candidate) for candidate in trial.candidates)]

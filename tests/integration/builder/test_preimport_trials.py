@@ -24,6 +24,19 @@ async def test_what_the_handler_imports_is_kept_as_it_was_imported(workshop: Wor
     )  # fmt: skip
 
 
+async def test_what_a_library_loads_only_with_the_handler_is_kept_too(workshop: Workshop, links: Path) -> None:
+    wheel(links, "lazy", "1.0", {"lazy.py": "def load():\n    import lazy_part\n", "lazy_part.py": ""})
+    assert await preimports(workshop, "import lazy, utils\nlazy.load()", "lazy", **{"utils.py": ""}) == (
+        "lazy", "lazy_part",
+    )  # fmt: skip
+
+
+async def test_late_parts_that_do_not_survive_a_fork_are_left_out(workshop: Workshop, links: Path) -> None:
+    forks_badly = "import os\nos.register_at_fork(after_in_child=lambda: os._exit(9))\n"
+    wheel(links, "lazy", "1.0", {"lazy.py": "def load():\n    import lazy_part\n", "lazy_part.py": forks_badly})
+    assert await preimports(workshop, "import lazy\nlazy.load()", "lazy") == ("lazy",)
+
+
 async def test_a_module_that_is_not_there_is_left_out_and_said(workshop: Workshop) -> None:
     source = "import json\ntry:\n  import cv2\nexcept ImportError:\n  cv2 = None"
     assert await preimports(workshop, source) == ("json",)
