@@ -45,7 +45,7 @@ from pilotlight_runtime.http1_heads import (
 __all__ = [
     "CONTINUE", "HEADER_LIMIT_BYTES", "HOP_BY_HOP", "LAST_CHUNK", "STATUS_LINES", "Headers", "ProtocolError",
     "RequestHead", "RequestParser", "RequestUser", "ResponseHead", "ResponseParser", "ResponseUser", "chunk",
-    "header_lines", "is_header", "may_have_body", "request_head", "response_head",
+    "header_lines", "is_header", "may_have_body", "response_head",
 ]  # fmt: skip
 
 HEADER_LIMIT_BYTES = 64 * 1024
@@ -87,8 +87,9 @@ class _Parser:
     """The same for a head over its limit."""
     _parser: httptools.HttpRequestParser | httptools.HttpResponseParser
 
-    def __init__(self, user: RequestUser | ResponseUser, noted: frozenset[bytes], limit: int) -> None:
-        self._user = user
+    _user: RequestUser | ResponseUser
+
+    def __init__(self, noted: frozenset[bytes], limit: int) -> None:
         self._names = NOTED | noted
         self._limit = limit
         self._held = bytearray()
@@ -289,7 +290,8 @@ class RequestParser(_Parser):
     def __init__(
         self, user: RequestUser, *, noted: frozenset[bytes] = frozenset(), limit: int = HEADER_LIMIT_BYTES
     ) -> None:
-        super().__init__(user, noted, limit)
+        super().__init__(noted, limit)
+        self._user = user
         self._state = _HEAD
         self._host = b""  # the last one that was checked; a connection's requests nearly always name the same
         self._parser = httptools.HttpRequestParser(self)
@@ -376,12 +378,12 @@ class ResponseParser(_Parser):
     _too_large = 502
     _parser: httptools.HttpResponseParser
 
-    def __init__(
-        self, user: ResponseUser, *, noted: frozenset[bytes] = frozenset(), limit: int = HEADER_LIMIT_BYTES
-    ) -> None:
-        super().__init__(user, noted, limit)
+    def __init__(self, *, noted: frozenset[bytes] = frozenset(), limit: int = HEADER_LIMIT_BYTES) -> None:
+        super().__init__(noted, limit)
         self._state = _BETWEEN
         self._to_head = False
+        self.keeps_alive = False
+        """Within on_end: whether the peer would take another request."""
         self._parser = httptools.HttpResponseParser(self)
 
     @property
@@ -389,11 +391,17 @@ class ResponseParser(_Parser):
         """Within on_end: bytes came after the response, which belong to none. The connection is of no more use."""
         return self._more
 
-    def begin(self, *, to_head: bool = False) -> None:
-        """A request was sent; `to_head` when its method is HEAD, whose answer has no body whatever it says."""
+    def begin(self, user: ResponseUser, *, to_head: bool = False) -> None:
+        """A request was sent, and `user` waits for the response; `to_head` when its method is HEAD, whose answer has
+        no body whatever it says."""
+        self._user = user
         if not self._more:
             self._to_head = to_head
             self._state = _HEAD
+
+    def redirect(self, user: ResponseUser) -> None:
+        """Tell somebody else about the rest of the response."""
+        self._user = user
 
     def feed_end(self) -> None:
         """The peer will send no more. ProtocolError when a response is missing or not whole."""
@@ -438,6 +446,7 @@ class ResponseParser(_Parser):
         noted = head.noted
         framed = b"content-length" in noted or b"transfer-encoding" in noted
         length = head.content_length = body_length(noted, head.http10, 502) if framed else None
+        self.keeps_alive = head.keep_alive
         if self._to_head or status in _BODILESS or length == 0:
             self._stale = True
             self._state = _BETWEEN
@@ -449,7 +458,7 @@ class ResponseParser(_Parser):
         if framed and status != 101:
             self._begin_body(length)
         else:
-            head.keep_alive = False
+            head.keep_alive = self.keeps_alive = False
             self._state = _UNTIL_END
         self._user.on_response(head)
 
@@ -484,10 +493,6 @@ def is_header(name: bytes, value: bytes) -> bool:
 def response_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A whole head; the headers must have been checked (`is_header`) or parsed."""
     return b"%b%b\r\n" % (STATUS_LINES[status], header_lines(headers))
-
-
-def request_head(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, header_lines(headers))
 
 
 def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

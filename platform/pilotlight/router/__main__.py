@@ -76,8 +76,8 @@ async def _run(settings: Settings, public_fd: int, metrics_fd: int, lifeline_fd:
     log.info("router serves", epoch=link.epoch, pid=os.getpid())
     await stop.wait()
     log.info("router drains", seconds=settings.control.drain_seconds)
+    scrapes.close()  # with its listening socket, as `drain` does: the next server may want both ports at once
     await server.drain(settings.control.drain_seconds)
-    scrapes.close()
     linking.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await linking

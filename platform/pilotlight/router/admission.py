@@ -110,7 +110,7 @@ class Function:
         self._pump()
 
     def busy(self, backend: Backend) -> None:
-        """It refused a call for want of a slot, so something that is not ours holds one, or is just going."""
+        """It refused a call, or broke the connection: it is not offered for a moment."""
         backend.rest(BUSY_SECONDS)
         self.rests(backend)
 
@@ -119,7 +119,7 @@ class Function:
         pause = max(0.0, backend.resting_until - monotonic()) + 0.001
         asyncio.get_running_loop().call_later(pause, self._pump)
 
-    def finish(self, call: Call, status: int) -> None:
+    def finish(self, call: Call, status: int, now: float) -> None:
         """The call is over, however it ended; `status` is what its caller got."""
         call.deadline.remove(call)
         if self._waiting:
@@ -133,7 +133,7 @@ class Function:
         series = self.series.get(status)
         if series is None:
             series = self.series[status] = Series()
-        series.observe(monotonic() - call.arrived)
+        series.observe(now - call.arrived)
 
     def apply(self, route: Route, deadlines: "Deadlines") -> None:
         """A new route: queue, counts and connections stay."""
@@ -175,12 +175,13 @@ class Function:
         backend.used_at = now
         call.dispatch(backend, now)
 
-    def _released(self, backend: Backend) -> None:
+    def _released(self, backend: Backend, now: float) -> None:
+        backend.in_flight -= 1
         self.in_flight -= 1
         if self._waiting:
             self._pump()
         elif self.in_flight == 0:
-            self.idle_since = monotonic()
+            self.idle_since = now
         if backend.in_flight == 0 and backend.slots == 0:
             self._emptied(backend)
 

@@ -16,7 +16,9 @@ class Backend(Pool):
 
     __slots__ = ("added_at", "endpoint", "failures", "in_flight", "on_release", "resting_until", "slots", "used_at")
 
-    def __init__(self, endpoint: Endpoint, *, on_release: "Callable[[Backend], None]", buffer_bytes: int) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, on_release: "Callable[[Backend, float], None]", buffer_bytes: int
+    ) -> None:
         super().__init__(endpoint.address, reuse_idle_seconds=endpoint.reuse_idle_seconds, buffer_bytes=buffer_bytes)
         self.on_release = on_release
         self.added_at = monotonic()
@@ -33,9 +35,8 @@ class Backend(Pool):
         self.reuse_idle_seconds = endpoint.reuse_idle_seconds
         self.closed = False
 
-    def release(self) -> None:
-        self.in_flight -= 1
-        self.on_release(self)
+    def release(self, now: float) -> None:
+        self.on_release(self, now)
 
     def connected(self) -> None:
         self.failures = 0

@@ -11,12 +11,13 @@ from pilotlight.router.headers import CallIds, forwarded
 from pilotlight.router.problems import Problem
 from pilotlight.router.relay import ABANDON_SECONDS, Caller, Relay
 from pilotlight.router.table import Table
-from pilotlight_runtime.http1 import RequestHead, ResponseHead
+from pilotlight_runtime.http1 import STATUS_LINES, RequestHead, ResponseHead
 
 METHODS = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"})
 _METHOD_NAMES = tuple(method.decode() for method in METHODS)
 ATTEMPTS = 2
 """The first, and one repetition where that is safe."""
+CONNECT_RETRIES = 1
 REFUSALS = 50
 """Busy answers that one call may get; each costs at least some milliseconds."""
 _OPEN_INTERNAL = (b"/_/health", b"/_/ready")
@@ -25,23 +26,28 @@ _OPEN_INTERNAL = (b"/_/health", b"/_/ready")
 class FunctionCall(Relay):
     """Knows its function, its deadline and its id; holds a slot while it has a connection."""
 
+    __slots__ = (
+        "_address", "_attempts", "_backend", "_call_id", "_dispatched", "_function", "_own", "_path", "_refusals",
+        "_table", "_unreached", "arrived", "deadline",
+    )  # fmt: skip
     deadline: Deadline
-    _function: Function | None = None
-    _backend: Backend | None = None
-    _dispatched = 0.0
-    _attempts = 0
-    _refusals = 0
 
     def __init__(
         self, caller: Caller, head: RequestHead, table: Table, ids: CallIds, address: bytes, path: bytes
     ) -> None:
         Relay.__init__(self, caller, head)  # super() takes as long as all of it, once per call
         self.arrived = monotonic()
+        self._function: Function | None = None
+        self._backend: Backend | None = None
+        self._dispatched = 0.0
+        self._attempts = 0
+        self._refusals = 0
+        self._unreached = 0
         self._table = table
         self._address = address
         self._path = path
         self._call_id = ids.of(head.noted.get(b"x-call-id"))
-        self._started_ns = time_ns()
+        self._own = b"X-Call-Id: %b\r\nX-Start-Time: %d\r\n" % (self._call_id, time_ns())
 
     def start(self) -> None:
         """Refuse it, have it wait for routes, or hand it to its function."""
@@ -96,10 +102,19 @@ class FunctionCall(Relay):
         if self.over:
             return
         sentence = f"{type(error).__name__}: {error.strerror or error}."
-        if self._function is not None and self._backend is not None:
-            self._function.rests(self._backend)
-        if not self._again():
+        function, backend = self._function, self._backend
+        self._attempts -= 1  # nothing of it was sent
+        self._unreached += 1
+        if function is None or backend is None or self._unreached > CONNECT_RETRIES:
             self.refuse(problems.replica_unreachable(sentence))
+        else:
+            function.rests(backend)
+            function.again(self)
+
+    def on_lost(self, sentence: str) -> None:
+        if not self._responding and self._function is not None and self._backend is not None:
+            self._function.busy(self._backend)  # it is dying, or has just closed this connection: others first
+        Relay.on_lost(self, sentence)
 
     # For Relay.
 
@@ -120,29 +135,28 @@ class FunctionCall(Relay):
             self._function.again(self)
 
     def _request_head(self) -> bytes:
-        own = b"X-Call-Id: %b\r\nX-Start-Time: %d\r\n" % (self._call_id, self._started_ns)
-        return forwarded(self._head, self._path, self.caller.address, own)
+        return forwarded(self._head, self._path, self.caller.address, self._own)
 
-    def _response_lines(self, head: ResponseHead) -> bytes:
+    def _response_head(self, head: ResponseHead, theirs: bytes, framing: bytes) -> bytes:
         now = monotonic()
         noted = head.noted
-        kind = noted.get(b"content-type")
-        if kind is None:
-            kind = self._head.noted.get(b"content-type", b"text/plain")
-        lines = b"Content-Type: %b\r\nX-Call-Id: %b\r\nX-Start-Time: %d\r\nX-Duration-Seconds: %f\r\n" % (
-            kind,
-            self._call_id,
-            self._started_ns,
-            now - self.arrived,
-        )
-        if not head.has_body and b"content-type" not in noted and not self.to_head:
-            lines = lines.partition(b"\r\n")[2]
         backend = self._backend
         if backend is not None and backend.added_at > self.arrived:
-            lines += self._server_timing(backend, now, noted.get(b"server-timing"))
+            theirs += self._server_timing(backend, now, noted.get(b"server-timing"))
         elif b"server-timing" in noted:
-            lines += b"Server-Timing: %b\r\n" % noted[b"server-timing"]
-        return lines
+            theirs += b"Server-Timing: %b\r\n" % noted[b"server-timing"]
+        kind = noted.get(b"content-type")
+        if kind is not None:
+            theirs += b"Content-Type: %b\r\n" % kind
+        elif head.has_body or self.to_head:
+            theirs += b"Content-Type: %b\r\n" % self._head.noted.get(b"content-type", b"text/plain")
+        return b"%b%b%bX-Duration-Seconds: %f\r\n%b" % (
+            STATUS_LINES[head.status],
+            theirs,
+            self._own,
+            now - self.arrived,
+            framing,
+        )
 
     def _server_timing(self, backend: Backend, now: float, given: bytes | None) -> bytes:
         """A cold start as a sum that anyone can read, in milliseconds."""
@@ -176,23 +190,18 @@ class FunctionCall(Relay):
         return max(0.0, left) + ABANDON_SECONDS
 
     def _problem_lines(self) -> tuple[bytes, bytes]:
-        lines = b"X-Call-Id: %b\r\nX-Start-Time: %d\r\nX-Duration-Seconds: %f\r\n" % (
-            self._call_id,
-            self._started_ns,
-            monotonic() - self.arrived,
-        )
-        return self._call_id, lines
+        return self._call_id, b"%bX-Duration-Seconds: %f\r\n" % (self._own, monotonic() - self.arrived)
 
     def _switched(self) -> None:
         if self._function is not None:
             self.deadline.remove(self)
 
-    def _close(self) -> None:
+    def _close(self, now: float) -> None:
         function = self._function
         if function is None:
             self._table.leave(self)
             return
-        function.finish(self, self.status)
+        function.finish(self, self.status, now)
 
 
 def _is_internal(path: bytes) -> bool:

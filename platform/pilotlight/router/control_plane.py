@@ -8,7 +8,7 @@ from pilotlight.router.headers import forwarded
 from pilotlight.router.problems import Problem
 from pilotlight.router.relay import Caller, Relay
 from pilotlight.router.upstream import Pool
-from pilotlight_runtime.http1 import RequestHead, ResponseHead
+from pilotlight_runtime.http1 import STATUS_LINES, RequestHead, ResponseHead, header_lines
 
 REUSE_IDLE_SECONDS = 15.0
 """Well under the time after which the API's server closes an idle connection."""
@@ -27,6 +27,8 @@ class ControlPlane:
 
 class PassThrough(Relay):
     """A request that the control plane answers. No queue and no deadline: a followed log is open for days."""
+
+    __slots__ = ("_attempts", "_pool")
 
     def __init__(self, caller: Caller, head: RequestHead, pool: Pool) -> None:
         super().__init__(caller, head)
@@ -47,8 +49,9 @@ class PassThrough(Relay):
         own = b"" if call_id is None else b"X-Call-Id: %b\r\n" % call_id
         return forwarded(self._head, self._head.target, self.caller.address, own)
 
-    def _response_lines(self, head: ResponseHead) -> bytes:
-        return b"".join([b"%b: %b\r\n" % item for item in head.noted.items() if item[0] in _OWN])
+    def _response_head(self, head: ResponseHead, theirs: bytes, framing: bytes) -> bytes:
+        more = header_lines(item for item in head.noted.items() if item[0] in _OWN)
+        return STATUS_LINES[head.status] + theirs + more + framing
 
     def _over_limit(self) -> Problem | None:
         return None
@@ -73,7 +76,7 @@ class PassThrough(Relay):
     def _problem_lines(self) -> tuple[None, bytes]:
         return None, b""
 
-    def _close(self) -> None:
+    def _close(self, now: float) -> None:
         pass
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 
-from pilotlight_runtime.http1 import RequestHead
+from pilotlight_runtime.http1 import RequestHead, header_lines
 
 REQUEST_NOTED = frozenset(
     {b"content-type", b"x-call-id", b"x-start-time", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
@@ -37,7 +37,7 @@ def forwarded(head: RequestHead, path: bytes, caller: bytes, own: bytes) -> byte
     """A request's head as it is passed on, with `own` as its last header lines."""
     noted = head.noted
     host = noted.get(b"host", b"")
-    lines = b"".join([b"%b: %b\r\n" % header for header in head.headers]) if head.headers else b""
+    lines = header_lines(head.headers) if head.headers else b""
     proto, original = b"http", host
     if len(noted) > 1 or head.has_body:
         lines += _framing(head)

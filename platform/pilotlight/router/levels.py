@@ -63,7 +63,7 @@ class LevelReporter:
         said = function.last_level.waiting if function.last_level is not None else 0
         if said == 0:
             self._send([function], monotonic())
-        elif function.waiting >= 2 * said:
+        elif function.waiting == 1 or function.waiting >= 2 * said:
             self._hurry(function)
 
     def drained(self, backend: Backend) -> None:

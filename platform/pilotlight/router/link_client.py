@@ -75,8 +75,8 @@ class LinkClient:
                 raise LinkBroken(f"change {message.version} came after {self._table.version}")
             self._table.change(message)
             uplink.send(Applied(version=message.version))
-            touched = {route.function for route in message.routes}
-            self._reporter.applied((f for f in self._table if f.key in touched), message.version, full=False)
+            touched = (self._table.get(route.function) for route in message.routes)
+            self._reporter.applied(touched, message.version, full=False)
         else:
             raise LinkBroken("a second Welcome")
 

@@ -3,11 +3,20 @@
 What a feed of either parser produces is gathered and written in one piece, since every write is a system call.
 """
 
+from time import monotonic
 from typing import Protocol
 
 from pilotlight.router.problems import Problem
 from pilotlight.router.upstream import Connection
-from pilotlight_runtime.http1 import CONTINUE, LAST_CHUNK, STATUS_LINES, RequestHead, ResponseHead, chunk
+from pilotlight_runtime.http1 import (
+    CONTINUE,
+    LAST_CHUNK,
+    RequestHead,
+    ResponseHead,
+    chunk,
+    header_lines,
+    response_head,
+)
 
 REPLAY_BYTES = 64 * 1024
 """A request's body is kept while it is this small, so that it can be sent to another replica."""
@@ -15,7 +24,7 @@ REPLAY_BYTES = 64 * 1024
 ABANDON_SECONDS = 10.0
 """What a replica gets to notice that nobody waits for its answer any more, after the call's own time."""
 
-_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"})
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"})
 
 
 class Caller(Protocol):
@@ -30,7 +39,7 @@ class Caller(Protocol):
     def write(self, data: bytes) -> None: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
-    def finished(self, *, keep: bool) -> None:
+    def finished(self, now: float, *, keep: bool) -> None:
         """The response is written whole."""
 
     def abort(self) -> None:
@@ -42,37 +51,42 @@ class Caller(Protocol):
 class Relay:
     """Between a caller and a connection. Subclasses say where it goes, and what its heads look like."""
 
-    # Values of an ordinary request stand here, so that making a relay sets only what it has of its own.
-    over = False
-    status = 0
-    _connection: Connection | None = None
-    _body_bytes = 0
-    _body_kept = True
-    """Whether `_body` is the whole body so far, and so can be sent again."""
-    _responding = False
-    _ignoring = False
-    """Whether the response at hand is not for the caller."""
-    _chunk_down = False
-    _keep = False
+    __slots__ = (
+        "_body", "_body_bytes", "_body_kept", "_chunk_down", "_connection", "_continue_said", "_head", "_ignoring",
+        "_keep", "_request_whole", "_responding", "caller", "down", "once", "over", "status", "to_head", "up",
+    )  # fmt: skip
 
     def __init__(self, caller: Caller, head: RequestHead) -> None:
         self.caller = caller
         self.to_head = head.method == b"HEAD"
-        self.once = head.method not in _IDEMPOTENT
+        self.once = head.method not in IDEMPOTENT
+        self.over = False
+        self.status = 0
+        """What the caller got; 499 when it left before."""
         self.down: list[bytes] = []
-        self._head = head
-        self._request_whole = not head.has_body
         self.up: list[bytes] = []
         """Bytes for the connection that were not written yet; the caller says `flush_up` after each piece it read."""
+        self._head = head
+        self._connection: Connection | None = None
+        self._request_whole = not head.has_body
         self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._body_kept = True
+        """Whether `_body` is the whole body so far, and so can be sent again."""
+        self._continue_said = False
+        self._responding = False
+        self._ignoring = False
+        """Whether the response at hand is not for the caller."""
+        self._chunk_down = False
+        self._keep = False
 
     # What subclasses say.
 
     def _request_head(self) -> bytes:
         raise NotImplementedError
 
-    def _response_lines(self, head: ResponseHead) -> bytes:
-        """Header lines of the response besides those of `head.headers` and its framing."""
+    def _response_head(self, head: ResponseHead, theirs: bytes, framing: bytes) -> bytes:
+        """The response's head with `theirs`, which are passed on as they are, and `framing` as its last lines."""
         raise NotImplementedError
 
     def _is_refusal(self, head: ResponseHead) -> bool:
@@ -95,7 +109,7 @@ class Relay:
         """Have it sent once more, if that is still possible."""
         raise NotImplementedError
 
-    def _close(self) -> None:
+    def _close(self, now: float) -> None:
         """It is over: let go of everything that knows it. `status` is what the caller got."""
         raise NotImplementedError
 
@@ -142,11 +156,12 @@ class Relay:
             self.status = self.status or 499
             self._leave_connection()
             self.over = True
-            self._close()
+            self._close(monotonic())
 
     def say_continue(self) -> None:
         """The caller waits for a word before it sends its body."""
         if self._head.has_body:
+            self._continue_said = True
             self.caller.write(CONTINUE)
 
     def pause_down(self) -> None:
@@ -175,8 +190,7 @@ class Relay:
     def on_interim(self, head: ResponseHead) -> None:
         """100 was said by us already; others (early hints) are passed on."""
         if head.status != 100 and not self._head.http10:
-            lines = [b"%b: %b\r\n" % header for header in head.headers]
-            self.caller.write(b"".join([STATUS_LINES[head.status], *lines, b"\r\n"]))
+            self.caller.write(response_head(head.status, head.headers))
 
     def on_response(self, head: ResponseHead) -> None:
         status = head.status
@@ -185,8 +199,7 @@ class Relay:
             return
         self._responding = True
         self.status = status
-        theirs = b"".join([b"%b: %b\r\n" % header for header in head.headers]) if head.headers else b""
-        lines = self._response_lines(head)
+        theirs = header_lines(head.headers) if head.headers else b""
         mine, length = self._head, head.content_length
         keep = mine.keep_alive and not self.caller.closing and (self._request_whole or self._can_discard())
         if keep and length is not None and not mine.http10 and status != 204:
@@ -196,7 +209,7 @@ class Relay:
             framing = self._framing_lines(head, keep=keep)
         else:
             framing = self._switch(head)
-        self.down.append(b"%b%b%b%b" % (STATUS_LINES[status], theirs, lines, framing))
+        self.down.append(self._response_head(head, theirs, framing))
 
     def on_body(self, data: bytes) -> None:
         if not self._ignoring:
@@ -207,7 +220,10 @@ class Relay:
         self.caller.write(down[0] if len(down) == 1 else b"".join(down))
 
     def on_end(self) -> None:
-        self._connection = None
+        connection, self._connection = self._connection, None
+        now = monotonic()
+        if connection is not None:
+            connection.done(now)
         if self._ignoring:
             self._ignoring = False
             self._refused()
@@ -218,8 +234,8 @@ class Relay:
         if down:
             self.caller.write(down[0] if len(down) == 1 else b"".join(down))
         self.over = True
-        self._close()
-        self.caller.finished(keep=self._keep)
+        self._close(now)
+        self.caller.finished(now, keep=self._keep)
 
     def on_lost(self, sentence: str) -> None:
         self._connection = None
@@ -251,13 +267,18 @@ class Relay:
             lines += b"Connection: keep-alive\r\n"
         self.caller.write(problem.response(call_id=call_id, to_head=self.to_head, close=not keep, lines=lines))
         self.over = True
-        self._close()
-        self.caller.finished(keep=keep)
+        now = monotonic()
+        self._close(now)
+        self.caller.finished(now, keep=keep)
 
     def _can_discard(self) -> bool:
-        """Whether the rest of the request's body is so small that reading it is cheaper than a new connection."""
+        """Whether the rest of the request's body is so small that reading it is cheaper than a new connection; it may
+        never come when its sender waits for a word of ours."""
+        if self._request_whole:
+            return True
         length = self._head.content_length
-        return self._request_whole or (length is not None and length <= REPLAY_BYTES)
+        small = length is not None and length <= REPLAY_BYTES
+        return small and (self._continue_said or not self._head.expect_continue)
 
     def _send_up(self, data: bytes) -> None:
         if self._connection is not None:
@@ -304,5 +325,5 @@ class Relay:
         if self.down:
             self.flush_down()
         self.over = True
-        self._close()
+        self._close(monotonic())
         self.caller.abort()

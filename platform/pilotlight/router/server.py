@@ -1,6 +1,7 @@
 """Callers' connections: requests in order, answers in order, and nobody who holds a connection for nothing."""
 
 import asyncio
+import contextlib
 import socket
 from time import monotonic
 from typing import cast
@@ -19,6 +20,9 @@ FUNCTION = b"/function/"
 PIPELINE_BYTES = 64 * 1024
 LINGER_SECONDS = 5.0
 SWEEP_SECONDS = 1.0
+DRAIN_IDLE_SECONDS = 1.0
+"""Whoever calls often has called again by then."""
+DRAIN_LOOK_SECONDS = 0.1
 _HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 2\r\n"
 
 
@@ -44,16 +48,21 @@ class Server:
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
     async def drain(self, seconds: float) -> None:
-        """Accept nothing more, finish what is in flight, but not for ever."""
+        """Accept nothing more, finish what is in flight, but not for ever. Somebody who has just had an answer may be
+        sending the next request already: it is answered, too, with `Connection: close`."""
         self.closing = True
         self._pause()
+        self._listener.close()
         for client in tuple(self.clients):
-            client.close_when_done()
+            client.closing = True
         try:
             async with asyncio.timeout(seconds):
                 while self.clients:
                     self._idle.clear()
-                    await self._idle.wait()
+                    for client in tuple(self.clients):
+                        client.close_if_idle(monotonic())
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._idle.wait(), DRAIN_LOOK_SECONDS)
         except TimeoutError:
             for client in tuple(self.clients):
                 client.cut()
@@ -97,8 +106,8 @@ class Client(asyncio.Protocol):
     """One connection of a caller (relay.Caller, http1.RequestUser)."""
 
     __slots__ = (
-        "_discarding", "_head_since", "_lingering_since", "_parser", "_paused", "_relay", "_server", "_since",
-        "_transport", "_tunnel", "_unread", "address", "closing", "feeding",
+        "_body_waits", "_discarding", "_full", "_head_since", "_lingering_since", "_parser", "_paused", "_relay",
+        "_server", "_since", "_transport", "_tunnel", "_unread", "address", "closing", "feeding",
     )  # fmt: skip
 
     def __init__(self, server: Server) -> None:
@@ -112,6 +121,9 @@ class Client(asyncio.Protocol):
         self._lingering_since = 0.0
         self._transport: asyncio.Transport | None = None
         self._parser = RequestParser(self, noted=REQUEST_NOTED, limit=server.settings.header_limit_bytes)
+        self._body_waits = False
+        self._full = False
+        """Whether it has more to read than we like to keep."""
         self._paused = False
         self._unread = 0
         self.address = b""
@@ -137,12 +149,10 @@ class Client(asyncio.Protocol):
         except ProtocolError as error:
             self._refuse(error)
         self.feeding = False
-        relay = self._relay
-        if relay is not None:
-            if relay.up:
-                relay.flush_up()
-            if self._parser.held_bytes > PIPELINE_BYTES:
-                self.pause_reading()
+        if self._relay is not None and self._relay.up:
+            self._relay.flush_up()
+        if self._parser.held_bytes > PIPELINE_BYTES:
+            self._regulate()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -153,12 +163,17 @@ class Client(asyncio.Protocol):
             relay.caller_gone()
 
     def pause_writing(self) -> None:
+        self._full = True
         if self._relay is not None:
             self._relay.pause_down()
 
     def resume_writing(self) -> None:
+        self._full = False
         if self._relay is not None:
             self._relay.resume_down()
+        elif not self._lingering_since:
+            self._go_on()
+            self._regulate()
 
     # http1.RequestUser
 
@@ -198,27 +213,28 @@ class Client(asyncio.Protocol):
             self._transport.write(data)
 
     def pause_reading(self) -> None:
-        if self._transport is not None and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
+        self._body_waits = True
+        self._regulate()
 
     def resume_reading(self) -> None:
-        if self._transport is not None and self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+        self._body_waits = False
+        self._regulate()
 
-    def finished(self, *, keep: bool) -> None:
+    def finished(self, now: float, *, keep: bool) -> None:
         self._relay = None
-        self._since = monotonic()
+        self._since = now
         if self._tunnel is not None or not keep:
             self._linger()
             return
-        if self._paused:
-            self.resume_reading()
-        if self.feeding:  # the parser goes on by itself
-            self._discarding = not self._parser.next()
-        else:
+        self._body_waits = False
+        if self._full:
+            return  # no further request of somebody who does not read the answers
+        if self._parser.held_bytes and not self.feeding:
             self._go_on()
+        elif not self._parser.next():
+            self._discarding = True
+        if self._paused:
+            self._regulate()
 
     def abort(self) -> None:
         self._relay = None
@@ -236,20 +252,34 @@ class Client(asyncio.Protocol):
     # Ours.
 
     def _go_on(self) -> None:
-        """The next request, if it is here already."""
+        """The next request, of which something is here already."""
         self.feeding = True
         try:
-            self._discarding = not self._parser.next()
+            if not self._parser.next():
+                self._discarding = True
         except ProtocolError as error:
             self._refuse(error)
         self.feeding = False
         if self._relay is not None and self._relay.up:
             self._relay.flush_up()
 
-    def close_when_done(self) -> None:
-        """With the response that is on its way; now when there is none."""
-        self.closing = True
-        if self._relay is None and self._transport is not None:
+    def _regulate(self) -> None:
+        """Read on, or not: a body may have to wait for its function, and requests for those before them."""
+        pause = self._body_waits or self._parser.held_bytes > PIPELINE_BYTES
+        if pause is self._paused or self._transport is None:
+            return
+        self._paused = pause
+        if pause:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def close_if_idle(self, now: float) -> None:
+        """When no response is on its way, and no request for a while."""
+        busy = self._relay is not None or self._tunnel is not None or self._discarding or self._parser.in_head
+        if self._transport is None or busy or self._lingering_since:
+            return
+        if now - self._since > DRAIN_IDLE_SECONDS:
             self._transport.close()
 
     def cut(self) -> None:
@@ -293,7 +323,7 @@ class Client(asyncio.Protocol):
         keep = head.keep_alive and not self.closing and not head.has_body
         lines = b"" if keep and not head.http10 else b"Connection: keep-alive\r\n" if keep else b"Connection: close\r\n"
         self.write(b"%b%b\r\n%b" % (_HEALTHY, lines, b"" if head.method == b"HEAD" else b"OK"))
-        self.finished(keep=keep)
+        self.finished(monotonic(), keep=keep)
 
     def _refuse(self, error: ProtocolError) -> None:
         if self._relay is not None:  # its body is broken

@@ -44,6 +44,10 @@ class Table:
     def __len__(self) -> int:
         return len(self._functions)
 
+    def get(self, key: FunctionKey) -> Function:
+        """A function that a route was given for."""
+        return self._functions[key]
+
     def not_found(self, address: bytes) -> problems.Problem:
         """With names that look like it: of a few candidates only, since this is the answer to every scan for names."""
         candidates = (

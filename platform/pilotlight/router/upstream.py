@@ -21,7 +21,8 @@ _GONE = select.POLLIN | select.POLLRDHUP | select.POLLERR | select.POLLHUP
 
 
 class Exchange(Protocol):
-    """The consumer of a connection: one request that is sent on it, and what becomes of the response."""
+    """The consumer of a connection: one request that is sent on it, and what becomes of the response. It is an
+    http1.ResponseUser whose on_end calls the connection's `done`."""
 
     down: list[bytes]
     """Bytes for the caller that were not written yet; the connection says `flush_down` after each piece it read."""
@@ -47,7 +48,7 @@ class Connection(asyncio.Protocol):
     """One connection to a replica or to the control plane; one exchange at a time."""
 
     __slots__ = (
-        "_abort", "_busy", "_closed", "_keep", "_parser", "_transport", "exchange", "idle_since", "paused", "pool",
+        "_abort", "_busy", "_closed", "_parser", "_transport", "exchange", "idle_since", "paused", "pool",
         "request_whole",
     )  # fmt: skip
 
@@ -60,10 +61,9 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self._closed = False
         self._busy = False
-        self._keep = False
         self._abort: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
-        self._parser = ResponseParser(self, noted=NOTED)
+        self._parser = ResponseParser(noted=NOTED)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -73,8 +73,7 @@ class Connection(asyncio.Protocol):
         self.exchange = exchange
         self.request_whole = False
         self._busy = True
-        self._keep = False
-        self._parser.begin(to_head=exchange.to_head)
+        self._parser.begin(exchange, to_head=exchange.to_head)
         exchange.attach(self)
 
     def write(self, data: bytes) -> None:
@@ -87,7 +86,7 @@ class Connection(asyncio.Protocol):
         self.exchange = None
         if self._closed:
             return
-        self._keep = False
+        self._parser.redirect(self)
         self.request_whole = False
         self.resume_reading()
         self._transport.write_eof()
@@ -144,7 +143,7 @@ class Connection(asyncio.Protocol):
             exchange.on_lost("The connection broke before the response was whole.")
         if self._busy:
             self._busy = False
-            self.pool.release()
+            self.pool.release(monotonic())
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -156,31 +155,28 @@ class Connection(asyncio.Protocol):
         if self.exchange is not None:
             self.exchange.resume_up()
 
-    # http1.ResponseUser
-
-    def on_interim(self, head: ResponseHead) -> None:
-        if self.exchange is not None:
-            self.exchange.on_interim(head)
-
-    def on_response(self, head: ResponseHead) -> None:
-        self._keep = head.keep_alive
-        if self.exchange is not None:
-            self.exchange.on_response(head)
-
-    def on_body(self, data: bytes) -> None:
-        if self.exchange is not None:
-            self.exchange.on_body(data)
-
-    def on_end(self) -> None:
-        exchange, self.exchange = self.exchange, None
+    def done(self, now: float) -> None:
+        """The exchange has its response: it lets go of the connection before it does anything else."""
+        self.exchange = None
         self._busy = False
-        if self._keep and self.request_whole and not self.paused and not self._parser.overrun:
-            self.pool.keep(self)
+        parser, pool = self._parser, self.pool
+        if parser.keeps_alive and self.request_whole and not self.paused and not pool.closed and not parser.overrun:
+            self.idle_since = now
+            pool.idle.append(self)
         else:
             self.close()
-        self.pool.release()
-        if exchange is not None:
-            exchange.on_end()
+        pool.release(now)
+
+    # http1.ResponseUser, for a response that nobody waits for any more
+
+    def on_interim(self, head: ResponseHead) -> None: ...
+
+    def on_response(self, head: ResponseHead) -> None: ...
+
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_end(self) -> None:
+        self.done(monotonic())
 
     def _fail(self, sentence: str) -> None:
         exchange, self.exchange = self.exchange, None
@@ -192,7 +188,7 @@ class Connection(asyncio.Protocol):
 class Pool:
     """The connections to one address. Subclasses count what is in use on it."""
 
-    __slots__ = ("_connecting", "_idle", "address", "buffer_bytes", "closed", "reuse_idle_seconds")
+    __slots__ = ("_connecting", "address", "buffer_bytes", "closed", "idle", "reuse_idle_seconds")
 
     def __init__(self, address: str, *, reuse_idle_seconds: float, buffer_bytes: int) -> None:
         self.address = address
@@ -200,13 +196,14 @@ class Pool:
         self.buffer_bytes = buffer_bytes
         self.closed = False
         """Whether connections are kept no more."""
-        self._idle: list[Connection] = []
+        self.idle: list[Connection] = []
+        """Those that may be used again, the last used one last."""
         self._connecting: set[asyncio.Task[None]] = set()
 
     def send(self, exchange: Exchange, now: float) -> None:
         """On the connection that was used last; on a new one when there is none."""
-        while self._idle:
-            connection = self._idle.pop()
+        while self.idle:
+            connection = self.idle.pop()
             idle = now - connection.idle_since
             if idle > self.reuse_idle_seconds:
                 connection.close()
@@ -220,21 +217,13 @@ class Pool:
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
 
-    def release(self) -> None:
+    def release(self, now: float) -> None:
         """What `send` began is over: once for each. The peer is done with it, or gone."""
-
-    def keep(self, connection: Connection) -> None:
-        """The connection may be used again."""
-        if self.closed:
-            connection.close()
-            return
-        connection.idle_since = monotonic()
-        self._idle.append(connection)
 
     def lost(self, connection: Connection) -> None:
         """The connection is gone, whatever it did."""
-        if connection in self._idle:
-            self._idle.remove(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
 
     def connected(self) -> None:
         """A new connection stands."""
@@ -248,7 +237,7 @@ class Pool:
         self.close_idle()
 
     def close_idle(self) -> None:
-        idle, self._idle = self._idle, []
+        idle, self.idle = self.idle, []
         for connection in idle:
             connection.close()
 
@@ -258,13 +247,13 @@ class Pool:
                 connection = await _open(self.address, partial(Connection, self))
         except OSError as error:  # TimeoutError is one
             self.refused()
-            self.release()
+            self.release(monotonic())
             exchange.connect_failed(error)
             return
         self.connected()
         if exchange.over:
-            self.keep(connection)
-            self.release()
+            connection.close()
+            self.release(monotonic())
         else:
             connection.begin(exchange)
 

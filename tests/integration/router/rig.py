@@ -223,8 +223,8 @@ class Caller:
 
     async def answer(self, *, to_head: bool = False) -> Answer:
         """The next response; `whole` is False when the connection ended in the middle of it."""
-        parser = ResponseParser(self)
-        parser.begin(to_head=to_head)
+        parser = ResponseParser()
+        parser.begin(self, to_head=to_head)
         self._answer = None
         async with asyncio.timeout(PATIENCE):
             while self._answer is None or not self._answer.whole:
@@ -236,8 +236,10 @@ class Caller:
         return self._answer
 
     async def _some(self, parser: ResponseParser) -> bytes:
-        """Byte by byte up to the end of the head and in small bodies, so that no response swallows the next one."""
-        data = await self.reader.read(1 if self._answer is None or len(self._answer.body) < 4096 else 65536)
+        """No more than belongs to this response: byte by byte where nothing says how much that is."""
+        length = None if self._answer is None else self._answer.headers.get("content-length")
+        left = int(length) - len(self._answer.body) if length and self._answer else 1
+        data = await self.reader.read(left)
         if data:
             parser.feed(data)
         return data

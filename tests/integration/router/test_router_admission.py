@@ -280,6 +280,22 @@ async def test_a_slow_reader_makes_the_replica_wait(rig: Rig) -> None:
         await caller.reader.readexactly(20_000_000)  # it goes on when it is read
 
 
+@pytest.mark.parametrize("path", ["/function/f", "/function/none"])
+async def test_who_pipelines_and_does_not_read_is_answered_no_further(rig: Rig, path: str) -> None:
+    async def large(request: Request) -> None:
+        await request.answer(b"x" * 60_000)
+
+    await rig.function(large)
+    before = rig.resident_mib()
+    caller = await rig.caller()
+    caller.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 500_000)
+    await _settles(caller.writer.transport.get_write_buffer_size)
+    assert caller.writer.transport.get_write_buffer_size() > 1_000_000
+    assert rig.resident_mib() - before < 8
+    for _ in range(200):  # it goes on when it is read
+        await caller.answer()
+
+
 async def test_a_slow_replica_makes_the_caller_wait(rig: Rig) -> None:
     goes_on = asyncio.Event()
 

@@ -197,7 +197,7 @@ async def test_a_body_that_is_too_large_is_not_asked_for(rig: Rig) -> None:
     caller = await rig.caller()
     caller.write(b"POST /function/f HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
     answer = await caller.answer()
-    assert (answer.status, answer.interim) == (413, [])
+    assert (answer.status, answer.interim, answer.headers["connection"]) == (413, [], "close")
 
 
 # Headers.

@@ -67,8 +67,8 @@ def response() -> Callable[..., list[Event]]:
 
     def parse(*pieces: bytes, to_head: bool = False, end: bool = False) -> list[Event]:
         user = Recorder()
-        parser = ResponseParser(user, limit=4096)
-        parser.begin(to_head=to_head)
+        parser = ResponseParser(limit=4096)
+        parser.begin(user, to_head=to_head)
         for piece in pieces:
             parser.feed(piece)
         if end:

@@ -74,15 +74,15 @@ def test_bytes_after_a_response_are_never_taken_for_the_next_one() -> None:
         def on_end(self) -> None:
             assert parser.overrun
             self.ended += 1
-            parser.begin()
+            parser.begin(self)
 
         def ignore(self, *_: object) -> None: ...
 
         on_response = on_interim = on_body = ignore
 
     user = Hasty()
-    parser = ResponseParser(user)
-    parser.begin()
+    parser = ResponseParser()
+    parser.begin(user)
     with pytest.raises(ProtocolError, match="belong to no response"):
         parser.feed(SIZED + SIZED)
     assert user.ended == 1
@@ -132,7 +132,6 @@ def test_chunks_that_we_write_are_chunks_that_we_read(response: Parse, pieces: l
 
 def test_heads_are_written_as_they_are_read(response: Parse) -> None:
     assert http1.response_head(200, [(b"Content-Length", b"2"), (b"Server", b"s")]) + b"hi" == SIZED
-    assert http1.request_head(b"GET", b"/", [(b"Host", b"x")]) == b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.mark.parametrize(

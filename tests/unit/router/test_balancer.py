@@ -24,7 +24,7 @@ def backend() -> Callable[..., Backend]:
         draining: bool = False,
     ) -> Backend:
         endpoint = Endpoint(replica=name, address="unix:/none", slots=slots, draining=draining)
-        made = Backend(endpoint, on_release=lambda _: None, buffer_bytes=1)
+        made = Backend(endpoint, on_release=lambda _, now: None, buffer_bytes=1)
         made.in_flight, made.used_at, made.resting_until = in_flight, used_at, resting_until
         return made
 
