@@ -17,7 +17,9 @@ METHODS = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OP
 _METHOD_NAMES = tuple(method.decode() for method in METHODS)
 ATTEMPTS = 2
 """The first, and one repetition where that is safe."""
-CONNECT_RETRIES = 1
+CONNECT_RETRIES = 5
+"""Failed connects that one call outlives: with the rests between them 3 s, in which a control plane that died together
+with the replica is back and has found another one."""
 REFUSALS = 50
 """Busy answers that one call may get; each costs at least some milliseconds."""
 _OPEN_INTERNAL = (b"/_/health", b"/_/ready")

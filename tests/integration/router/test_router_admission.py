@@ -236,7 +236,7 @@ async def test_nonsense_from_a_replica_is_502(rig: Rig) -> None:
     assert (await rig.call(method="POST")).json()["type"] == "replica-died"
 
 
-async def test_a_replica_that_cannot_be_reached_is_tried_once_more_then_502(rig: Rig) -> None:
+async def test_a_replica_that_cannot_be_reached_is_tried_for_some_seconds_then_502(rig: Rig) -> None:
     replica = await rig.function()
     await replica.stop()
     answer = await rig.call(method="POST", body=b"x")
