@@ -34,6 +34,8 @@ class FunctionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     replicas_detail: tuple[ReplicaView, ...] | msgspec.UnsetType = msgspec.UNSET
     last_cold_start: ColdStart | msgspec.UnsetType | None = msgspec.UNSET
     last_end: LastEnd | msgspec.UnsetType | None = msgspec.UNSET
+    starts: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    ends: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
 
 
 class DeployedAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +78,8 @@ def full(view: FunctionView) -> FunctionAnswer:
         replicas_detail=view.replicas,
         last_cold_start=view.last_cold_start,
         last_end=view.last_end,
+        starts=view.starts,
+        ends=view.ends,
     )
 
 

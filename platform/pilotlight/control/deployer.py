@@ -2,14 +2,15 @@
 
 import asyncio
 import math
-import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import structlog
 
 from pilotlight.config import ControlSettings
-from pilotlight.control.launcher import Launched, Launcher, new_id, pool_of
+from pilotlight.control.clock import SYSTEM, Clock
+from pilotlight.control.launcher import Launched, Launcher, failure_of, new_id, pool_of
 from pilotlight.control.links import Links
 from pilotlight.control.pools import Pools
 from pilotlight.control.reconciler import Reconciler
@@ -19,7 +20,7 @@ from pilotlight.core.errors import Conflict, FunctionNotFound, InvalidInput, Inv
 from pilotlight.core.replica import ReplicaState
 from pilotlight.core.revision import Bundle, Revision
 from pilotlight.core.spec import FunctionKey, FunctionSpec
-from pilotlight.providers.base import Provider
+from pilotlight.providers.base import Pool, Provider
 from pilotlight.store.sql import Store
 
 log = structlog.get_logger(__name__)
@@ -40,6 +41,7 @@ class Deployer:
         pools: Pools,
         settings: ControlSettings,
         bundle_of: Callable[[FunctionSpec], Bundle],
+        clock: Clock = SYSTEM,
     ) -> None:
         self._store = store
         self._provider = provider
@@ -49,17 +51,19 @@ class Deployer:
         self._pools = pools
         self._settings = settings
         self._bundle_of = bundle_of
-        self._locks: defaultdict[FunctionKey, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._clock = clock
+        self._turns: dict[FunctionKey, _Turns] = {}
 
     async def deploy(self, spec: FunctionSpec, mode: DeployMode) -> Deployed:
-        async with self._locks[spec.key]:
+        async with self._turn(spec.key):
             state = self._reconciler.functions.get(spec.key)
             _check_mode(spec.key, mode, exists=state is not None)
             bundle = self._bundle_of(spec)
             _check_secrets(spec)
             if state is not None and state.revision.spec == spec and state.revision.bundle.digest == bundle.digest:
-                return self._deployed(state, unchanged=True, created=False, phases={}, applied=True)
-            revision = await self._store.add_revision(new_id(), spec, bundle, time.time())
+                applied = await self._in_the_routers(state)
+                return self._deployed(state, unchanged=True, created=False, phases={}, applied=applied)
+            revision = await self._store.add_revision(new_id(), spec, bundle, self._clock.unix())
             try:
                 proofs = await self._prove(revision, state)
                 await self._make_live(revision, proofs)
@@ -70,7 +74,7 @@ class Deployer:
             return await self._switch(revision, state, proofs)
 
     async def remove(self, key: FunctionKey) -> None:
-        async with self._locks[key]:
+        async with self._turn(key):
             state = self._known(key)
             await self._store.remove(key)
             del self._reconciler.functions[key]
@@ -83,28 +87,44 @@ class Deployer:
     async def scale(self, key: FunctionKey, replicas: int) -> None:
         if not 0 <= replicas <= MAX_SCALE:
             raise InvalidInput(f"replicas: must be from 0 to {MAX_SCALE}, not {replicas}", field="replicas")
-        async with self._locks[key]:
+        async with self._turn(key):
             state = self._known(key)
-            await self._store.scaled(key, replicas, time.time())
-            state.scaled_to, state.scaled_at = replicas, time.monotonic()
+            await self._store.scaled(key, replicas, self._clock.unix())
+            state.scaled_to, state.scaled_at = replicas, self._clock.monotonic()
             self._reconciler.reconcile(state)
-            version = self._reconciler.publish(state)
-            await self._links().applied(version, timeout=self._settings.applied_timeout_seconds)
+            await self._in_the_routers(state)
+
+    @asynccontextmanager
+    async def _turn(self, key: FunctionKey) -> AsyncIterator[None]:
+        turns = self._turns.setdefault(key, _Turns())
+        turns.takers += 1
+        try:
+            async with turns.lock:
+                yield
+        finally:
+            turns.takers -= 1
+            if not turns.takers:
+                del self._turns[key]
 
     async def _prove(self, revision: Revision, state: FunctionState | None) -> dict[str, Launched]:
         """Ready replicas of the new revision, by id: one that proves it, and as many as the old one's load needs."""
         pool = pool_of(revision, self._reconciler.live_revisions())
         await self._provider.prepare(pool, self._pools.spares)
         first = new_id()
-        proofs = {first: await self._launcher.launch(revision, first, pool)}
+        proofs = {first: await self._proof(revision, first, pool)}
         more = [new_id() for _ in range(self._handover(state, proofs[first].slots) - 1)]
         results = await asyncio.gather(
-            *(self._launcher.launch(revision, replica, pool) for replica in more), return_exceptions=True
+            *(self._proof(revision, replica, pool) for replica in more), return_exceptions=True
         )
         proofs |= {
             replica: result for replica, result in zip(more, results, strict=True) if isinstance(result, Launched)
         }
         return proofs
+
+    async def _proof(self, revision: Revision, replica: str, pool: Pool) -> Launched:
+        launched = await self._launcher.launch(revision, replica, pool)
+        self._launcher.watch(replica)
+        return launched
 
     def _handover(self, state: FunctionState | None, slots: int) -> int:
         """Replicas that the new revision needs at once to take over what the old one is doing."""
@@ -117,10 +137,14 @@ class Deployer:
     async def _make_live(self, revision: Revision, proofs: dict[str, Launched]) -> None:
         """Durable before anybody is told; if that fails, the proving replicas are of no use."""
         slots = next(iter(proofs.values())).slots
+        ends = [self._launcher.ended_while_watched(replica) for replica in proofs]
         try:
-            await self._store.make_live(revision, slots, time.time())
+            if ends[0] is not None and None not in ends:
+                raise failure_of(ends[0])
+            await self._store.make_live(revision, slots, self._clock.unix())
         except BaseException:
             for replica in proofs:
+                self._launcher.unwatch(replica)
                 self._launcher.forget(replica)
                 await self._provider.stop(replica, grace_seconds=0)
             raise
@@ -131,18 +155,24 @@ class Deployer:
         first = next(iter(proofs.values()))
         revision = revision.with_slots(first.slots)
         if state is None:
-            state = FunctionState(revision=revision, created_at=time.time())
+            state = FunctionState(revision=revision, created_at=self._clock.unix())
         state.revision, state.scaled_to = revision, None
         self._reconciler.reset_failures(state)
         self._reconciler.add(state)
         for replica, launched in proofs.items():
             self._reconciler.add_ready(state, replica, launched, "deployed")
+        for ended in [self._launcher.unwatch(replica) for replica in proofs]:
+            if ended is not None:
+                self._reconciler.on_ended(ended)
         self._reconciler.reconcile(state)
-        version = self._reconciler.publish(state)
-        applied = await self._links().applied(version, timeout=self._settings.applied_timeout_seconds)
+        applied = await self._in_the_routers(state)
         await self._pools.sync(self._reconciler.live_revisions())
         log.info("deployed", function=state.key, revision=revision.number, applied=applied)
         return self._deployed(state, unchanged=False, created=created, phases=first.phases, applied=applied)
+
+    async def _in_the_routers(self, state: FunctionState) -> bool:
+        version = self._reconciler.publish(state)
+        return await self._links().applied(version, timeout=self._settings.applied_timeout_seconds)
 
     def _deployed(
         self, state: FunctionState, *, unchanged: bool, created: bool, phases: dict[str, float], applied: bool
@@ -155,6 +185,14 @@ class Deployer:
         if state is None:
             raise FunctionNotFound(f"no function {key}")
         return state
+
+
+@dataclass(slots=True)
+class _Turns:
+    """Changes of one function, one after the other; there while somebody wants one."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    takers: int = 0
 
 
 def _check_mode(key: FunctionKey, mode: DeployMode, *, exists: bool) -> None:

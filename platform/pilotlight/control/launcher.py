@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pilotlight.config import ControlSettings
+from pilotlight.control.tally import Tallies
 from pilotlight.core.errors import PilotlightError, RevisionFailed, SourceLocation, StartFailed
 from pilotlight.core.naming import encode
 from pilotlight.core.revision import Revision
@@ -42,7 +43,7 @@ def pool_of(revision: Revision, live: Iterable[Revision]) -> Pool:
     return Pool(environment=environment, namespace=namespace, preimports=tuple(sorted(modules)), variables=variables)
 
 
-def launch_of(revision: Revision, replica: str, pool: Pool, node: str) -> Launch:
+def launch_of(revision: Revision, replica: str, pool: Pool, node: str, max_stream_seconds: float) -> Launch:
     spec = revision.spec
     limits = Limits(memory_mib=spec.limits.memory_mib(), cpu_milli=spec.limits.cpu_milli())
     return Launch(
@@ -57,6 +58,7 @@ def launch_of(revision: Revision, replica: str, pool: Pool, node: str) -> Launch
         limits=limits,
         concurrency=spec.concurrency,
         timeout_seconds=spec.timeout_seconds,
+        max_stream_seconds=max_stream_seconds,
         debug=spec.debug,
         node=node,
     )
@@ -74,6 +76,10 @@ class Launcher:
         self._provider = provider
         self._settings = settings
         self._waiting: dict[str, asyncio.Future[BecameReady | Ended]] = {}
+        self.tallies = Tallies()
+        self._ended_since: dict[str, Ended] = {}
+        """Of replicas that became ready and ended before who started them could look."""
+        self._watched: dict[str, Ended | None] = {}
         self._rooms: Sequence[Room] = ()
         self._demands: dict[str, dict[str, Demand]] = {}
 
@@ -84,14 +90,24 @@ class Launcher:
     async def launch(self, revision: Revision, replica: str, pool: Pool) -> Launched:
         """A ready replica. Raises Unschedulable, StartFailed (the node's fault) or RevisionFailed (the function's);
         then, as after a cancellation, nothing of it is left running."""
+        tally = self.tallies.expect_end(revision.function, replica)
+        try:
+            launched = await self._launch(revision, replica, pool)
+        except PilotlightError as error:
+            tally.starts[error.slug] += 1
+            raise
+        tally.starts["ready"] += 1
+        return launched
+
+    async def _launch(self, revision: Revision, replica: str, pool: Pool) -> Launched:
         began = time.perf_counter()
         placement = self._place(revision, replica)
-        launch = launch_of(revision, replica, pool, placement.node)
+        launch = launch_of(revision, replica, pool, placement.node, self._settings.max_stream_seconds)
         told = self._waiting[replica] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(self._settings.start_timeout_seconds):
                 placed = time.perf_counter()
-                running = await self._provider.start(launch)
+                running = await self._start(launch)
                 event = await told
         except TimeoutError:
             await self._undo(replica)
@@ -106,14 +122,24 @@ class Launcher:
             raise
         finally:
             self._waiting.pop(replica, None)
+            ended = self._ended_since.pop(replica, None)
+        event = ended or event
         if isinstance(event, Ended):
             self.forget(replica)
             raise failure_of(event)
         phases = {"place": (placed - began) * 1000, **event.phases}
         return Launched(running=running, slots=event.slots, phases=phases)
 
+    async def _start(self, launch: Launch) -> Running:
+        try:
+            return await self._provider.start(launch)
+        except PilotlightError:
+            self.tallies.expect_no_end(launch.id)
+            raise
+
     def hold(self, revision: Revision, replica: str, node: str) -> None:
         """Count what an adopted replica requested."""
+        self.tallies.expect_end(revision.function, replica)
         self._demands.setdefault(node, {})[replica] = demand_of(revision)
 
     def forget(self, replica: str) -> None:
@@ -123,11 +149,30 @@ class Launcher:
 
     def tell(self, event: BecameReady | Ended) -> bool:
         """Pass on an event; False when nobody waits for that replica's start."""
+        if isinstance(event, Ended):
+            self.tallies.ended(event)
+        if event.id in self._watched and isinstance(event, Ended):
+            self._watched[event.id] = event
+            return True
         told = self._waiting.get(event.id)
-        if told is None or told.done():
+        if told is None:
             return False
-        told.set_result(event)
+        if not told.done():
+            told.set_result(event)
+        elif isinstance(event, Ended):
+            self._ended_since[event.id] = event
         return True
+
+    def watch(self, replica: str) -> None:
+        """It is ready, and will have an owner that hears of its end; until then its end is kept."""
+        self._watched[replica] = None
+
+    def unwatch(self, replica: str) -> Ended | None:
+        """It has an owner, or is given up; its end, if it has ended already."""
+        return self._watched.pop(replica, None)
+
+    def ended_while_watched(self, replica: str) -> Ended | None:
+        return self._watched.get(replica)
 
     def _place(self, revision: Revision, replica: str) -> Placement:
         demand = demand_of(revision)
@@ -149,14 +194,15 @@ class Launcher:
 
 def failure_of(ended: Ended) -> PilotlightError:
     """Why a replica that was starting is gone, as an error for whoever deployed or called it."""
-    if ended.reason == "stopped":
+    if ended.reason in ("stopped", "killed"):
         return StartFailed("it was stopped while it started")
     location = None
     if ended.file is not None:
         location = SourceLocation(file=ended.file, line=ended.line, source=ended.source)
-    last = f" Its last words: {ended.last_lines[-1]}" if ended.last_lines and ended.slug is None else ""
+    last = f". Its last words: {ended.last_lines[-1]}" if ended.last_lines and ended.slug is None else ""
+    slug = ended.slug or ("out-of-memory" if ended.reason == "out-of-memory" else "crashed-at-start")
     return RevisionFailed(
-        ended.detail + last, slug=ended.slug or "crashed-at-start", location=location, hint=_HINTS.get(ended.slug or "")
+        ended.detail + last, slug=slug, location=location, hint=_HINTS.get(slug), last_lines=ended.last_lines
     )
 
 

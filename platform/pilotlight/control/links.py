@@ -103,6 +103,11 @@ class Links:
             socket_path.unlink(missing_ok=True)
 
     @property
+    def version(self) -> int:
+        """Of the routes as they are now."""
+        return self._version
+
+    @property
     def routers(self) -> int:
         return len(self._routers)
 
@@ -193,6 +198,8 @@ class Links:
     async def _hear(self, router: _Router, message: Up) -> None:
         match message:
             case Applied(version=version):
+                if version > self._version:
+                    raise LinkBroken(f"version {version} was applied, and {self._version} is the last there is")
                 async with self._progress:
                     router.applied = max(router.applied, version)
                     self._progress.notify_all()

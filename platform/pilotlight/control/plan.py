@@ -63,11 +63,14 @@ def backoff_seconds(failures: int) -> float:
 
 
 def grants(slots: int, routers: int) -> tuple[int, ...]:
-    """How many of a replica's slots each router may use: together never more than there are."""
+    """How many of a replica's slots each router may use: together never more than there are, but at least one each.
+
+    With fewer slots than routers a router that was given none would wait for ever, so they try, and the replica refuses
+    what it has no room for."""
     if routers == 0:
         return ()
     share, rest = divmod(slots, routers)
-    return tuple(share + (1 if index < rest else 0) for index in range(routers))
+    return tuple(max(1, share + (1 if index < rest else 0)) for index in range(routers))
 
 
 def _in_state(replicas: Sequence[Replica], state: ReplicaState) -> list[Replica]:

@@ -6,7 +6,6 @@ while it is ready or draining.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
@@ -14,6 +13,7 @@ import structlog
 
 from pilotlight.autoscale.decide import decide
 from pilotlight.config import ControlSettings
+from pilotlight.control.clock import SYSTEM, Clock
 from pilotlight.control.launcher import Launched, Launcher, new_id, pool_of
 from pilotlight.control.links import Links
 from pilotlight.control.plan import Action, Drain, Start, TakeBack, backoff_seconds, plan
@@ -30,6 +30,10 @@ SOON_SECONDS = 10.0
 """A replica that ends by itself sooner than this after it was ready counts as a failed start."""
 
 
+ASKED_FOR = ("stopped", "killed")
+"""Ends that somebody asked for: they say nothing about the function."""
+
+
 class Reconciler:
     """Owns the functions' states. `spawn` runs a coroutine for as long as the control plane lives."""
 
@@ -41,7 +45,7 @@ class Reconciler:
         links: Callable[[], Links],
         settings: ControlSettings,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = SYSTEM,
     ) -> None:
         self.functions: dict[FunctionKey, FunctionState] = {}
         self._provider = provider
@@ -49,7 +53,8 @@ class Reconciler:
         self._links = links
         self._settings = settings
         self._spawn = spawn
-        self._clock = clock
+        self._now = clock.monotonic
+        self._unix = clock.unix
         self._active: set[FunctionKey] = set()
         self._owners: dict[str, FunctionState] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -63,7 +68,7 @@ class Reconciler:
         level = self._links().level(function)
         if state is None or level is None:
             return
-        state.window.record(self._clock(), level.waiting + level.in_flight)
+        state.window.record(self._now(), level.waiting + level.in_flight)
         if state.scaled_to == 0 and level.waiting:
             state.scaled_to = None
         self._active.add(function)
@@ -86,12 +91,14 @@ class Reconciler:
             if self._launcher.tell(event):
                 continue
             if isinstance(event, Ended):
-                self._ended(event)
+                self.on_ended(event)
             else:
                 self._became_ready_late(event)
 
     def reconcile(self, state: FunctionState) -> None:
-        now = self._clock()
+        if not self._is_there(state):
+            return
+        now = self._now()
         level = self._links().level(state.key)
         if level is not None:
             state.window.record(now, level.waiting + level.in_flight)
@@ -107,7 +114,9 @@ class Reconciler:
     def add(self, state: FunctionState) -> None:
         """A function that was just deployed, or found again."""
         self.functions[state.key] = state
+        state.tally = self._launcher.tallies.of(state.key)
         state.numbers[state.revision.id] = state.revision.number
+        _keep_numbers(state)
         self._active.add(state.key)
 
     def adopt(self, state: FunctionState, running: Running) -> None:
@@ -125,7 +134,7 @@ class Reconciler:
         self._launcher.hold(state.revision, running.id, running.node)
         if running.ready:
             state.replicas[replica.id] = replica.to(ReplicaState.READY, "adopted")
-            state.ready_at[replica.id] = self._clock()
+            state.ready_at[replica.id] = self._now()
         else:
             self._later(replica.id, self._settings.start_timeout_seconds, lambda: self._give_up(state, replica.id))
 
@@ -134,9 +143,12 @@ class Reconciler:
         starting = Replica(id=replica, function=state.key, revision=state.revision.id, node=launched.running.node)
         address, slots, phases = launched.running.address, launched.slots, launched.phases
         self._enter(state, starting.to(ReplicaState.READY, why, address=address, slots=slots, phases=phases))
-        state.ready_at[replica] = self._clock()
+        state.ready_at[replica] = self._now()
 
     def publish(self, state: FunctionState) -> int:
+        """The version of the routes that has it; a function that was removed stays out of them."""
+        if not self._is_there(state):
+            return self._links().version
         return self._links().publish(state.route())
 
     def on_drained(self, replica_id: str) -> None:
@@ -152,6 +164,9 @@ class Reconciler:
 
     def reset_failures(self, state: FunctionState) -> None:
         state.failures, state.failure = 0, None
+
+    def _is_there(self, state: FunctionState) -> bool:
+        return self.functions.get(state.key) is state
 
     def _reconcile_safely(self, state: FunctionState) -> None:
         """A bug that one function meets must not stop the others."""
@@ -185,28 +200,32 @@ class Reconciler:
             self._leave(state, replica)
             self._start_failed(state, revision, replica, error)
             return
-        if self.functions.get(state.key) is not state or state.revision.id != revision.id:
+        if not self._is_there(state) or state.revision.id != revision.id:
             self._leave(state, replica)
             await self._provider.stop(replica, grace_seconds=self._settings.kill_grace_seconds)
             return
         self.add_ready(state, replica, launched, state.decision.reason)
         self.reset_failures(state)
-        state.last_cold_start = ColdStart(at=time.time(), phases=launched.phases)
+        state.last_cold_start = ColdStart(at=self._unix(), phases=launched.phases)
         self.publish(state)
         log.info("replica ready", function=state.key, replica=replica, phases=_rounded(launched.phases))
 
     def _start_failed(self, state: FunctionState, revision: Revision, replica: str, error: PilotlightError) -> None:
         log.warning("start failed", function=state.key, replica=replica, slug=error.slug, detail=error.detail)
-        if state.revision.id != revision.id:
+        if state.revision.id != revision.id or not self._is_there(state):
             return
-        state.last_end = LastEnd(at=time.time(), replica=replica, reason=error.slug, detail=error.detail)
+        state.last_end = LastEnd(
+            at=self._unix(), replica=replica, reason=error.slug, detail=error.detail, last_lines=error.last_lines
+        )
         self._count_failure(state, error.slug, error.detail)
 
     def _count_failure(self, state: FunctionState, slug: str, detail: str) -> None:
-        """The first one is tried again at once, further ones after a pause in which callers are told."""
-        state.failures += 1
+        """The first one is tried again at once, further ones after a pause in which callers are told. Starts that were
+        under way when the pause began have failed with it: one cause makes one pause."""
+        pausing = state.failure is not None
+        state.failures += not pausing
         pause = backoff_seconds(state.failures)
-        if pause:
+        if pause and not pausing:
             state.failure = Failure(
                 slug=slug, detail=f"{detail} (failed {state.failures} times; next try in {pause:g} s)"
             )
@@ -216,9 +235,8 @@ class Reconciler:
 
     def _retry(self, state: FunctionState) -> None:
         state.failure = None
-        if self.functions.get(state.key) is state:
-            self.publish(state)
-            self.reconcile(state)
+        self.publish(state)
+        self.reconcile(state)
 
     def _drain(self, state: FunctionState, replica: Replica) -> None:
         state.replicas[replica.id] = replica.to(ReplicaState.DRAINING, state.decision.reason)
@@ -243,31 +261,32 @@ class Reconciler:
     def _stop(self, state: FunctionState, replica: Replica, why: str) -> None:
         self._cancel_timer(replica.id)
         state.replicas[replica.id] = replica.to(ReplicaState.STOPPING, why)
-        if self.functions.get(state.key) is state:
-            self.publish(state)
+        self.publish(state)
         self._spawn(self._stopped(state, replica.id))
 
     async def _stopped(self, state: FunctionState, replica: str) -> None:
         """A replica that is told to end may still finish requests that reached it."""
-        grace = self._settings.drain_seconds if self.functions.get(state.key) is not state else 0.0
+        grace = 0.0 if self._is_there(state) else self._settings.drain_seconds
         await self._provider.stop(replica, grace_seconds=max(grace, self._settings.kill_grace_seconds))
         self._leave(state, replica)
 
-    def _ended(self, ended: Ended) -> None:
+    def on_ended(self, ended: Ended) -> None:
         state = self._owners.get(ended.id)
         if state is None:
             return
         replica = state.replicas[ended.id]
         if replica.state is ReplicaState.STOPPING:
             return
-        lived = self._clock() - state.ready_at.get(ended.id, self._clock())
+        lived = self._now() - state.ready_at.get(ended.id, self._now())
         self._leave(state, ended.id)
         log.warning("replica ended", function=state.key, replica=replica.id, reason=ended.reason, detail=ended.detail)
         state.last_end = LastEnd(
-            at=time.time(), replica=ended.id, reason=ended.reason, detail=ended.detail, last_lines=ended.last_lines
+            at=self._unix(), replica=ended.id, reason=ended.reason, detail=ended.detail, last_lines=ended.last_lines
         )
         self.publish(state)
-        if replica.revision == state.revision.id and lived < SOON_SECONDS and ended.reason != "stopped":
+        if not self._is_there(state):
+            return
+        if replica.revision == state.revision.id and lived < SOON_SECONDS and ended.reason not in ASKED_FOR:
             self._count_failure(state, ended.slug or f"replica-{ended.reason}", ended.detail)
         else:
             self.reconcile(state)
@@ -278,9 +297,12 @@ class Reconciler:
         if state is None or state.replicas[event.id].state is not ReplicaState.STARTING:
             return
         self._cancel_timer(event.id)
+        if state.replicas[event.id].revision != state.revision.id:
+            self._stop(state, state.replicas[event.id], "of an older revision")
+            return
         ready = state.replicas[event.id].to(ReplicaState.READY, "adopted", slots=event.slots, phases=dict(event.phases))
         state.replicas[event.id] = ready
-        state.ready_at[event.id] = self._clock()
+        state.ready_at[event.id] = self._now()
         self.publish(state)
 
     def _enter(self, state: FunctionState, replica: Replica) -> None:
@@ -293,6 +315,7 @@ class Reconciler:
         self._owners.pop(replica, None)
         self._launcher.forget(replica)
         self._cancel_timer(replica)
+        _keep_numbers(state)
 
     def _later(self, key: str, seconds: float, act: Callable[[], None]) -> None:
         self._cancel_timer(key)
@@ -306,6 +329,12 @@ class Reconciler:
     def _cancel_timer(self, key: str) -> None:
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
+
+
+def _keep_numbers(state: FunctionState) -> None:
+    """Of what is live or still has a replica."""
+    present = {replica.revision for replica in state.replicas.values()} | {state.revision.id}
+    state.numbers = {revision: number for revision, number in state.numbers.items() if revision in present}
 
 
 def _rounded(phases: dict[str, float]) -> dict[str, float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pilotlight.autoscale.decide import Decision, Load, Panic
 from pilotlight.autoscale.window import LoadWindow
 from pilotlight.control.links import Levelled
+from pilotlight.control.tally import Tally
 from pilotlight.control.views import ColdStart, FunctionView, LastEnd, ReplicaView
 from pilotlight.core.errors import Failure
 from pilotlight.core.replica import Replica, ReplicaState
@@ -39,6 +40,7 @@ class FunctionState:
     """Monotonic time at which each replica became ready."""
     last_cold_start: ColdStart | None = None
     last_end: LastEnd | None = None
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def key(self) -> FunctionKey:
@@ -99,7 +101,9 @@ class FunctionState:
             bundle=self.revision.bundle.digest,
             replicas=tuple(self._replica_view(r, (usage or {}).get(r.id)) for r in self.replicas.values()),
             last_cold_start=self.last_cold_start,
-            last_end=self.last_end,
+            last_end=self._last_end(),
+            starts=dict(self.tally.starts),
+            ends=dict(self.tally.ends),
         )
 
     def _word(self) -> str:
@@ -109,6 +113,10 @@ class FunctionState:
             if self.count(state):
                 return str(state)
         return "cold"
+
+    def _last_end(self) -> LastEnd | None:
+        ends = [end for end in (self.last_end, self.tally.last_killed) if end is not None]
+        return max(ends, key=lambda end: end.at, default=None)
 
     def _replica_view(self, replica: Replica, usage: Usage | None) -> ReplicaView:
         return ReplicaView(

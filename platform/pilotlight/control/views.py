@@ -33,7 +33,7 @@ class ColdStart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LastEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """The last end of a replica that nobody asked for."""
+    """The last end of a replica that nobody asked for, or that had to be insisted on."""
 
     at: float
     replica: str
@@ -63,6 +63,10 @@ class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
     replicas: tuple[ReplicaView, ...] = ()
     last_cold_start: ColdStart | None = None
     last_end: LastEnd | None = None
+    starts: dict[str, int] = {}
+    """Of replicas since the control plane's start, by outcome: ready, or the slug of why not."""
+    ends: dict[str, int] = {}
+    """By reason: stopped, killed, exit, signal, out-of-memory, load-failed, stuck, lost."""
 
 
 class Deployed(msgspec.Struct, frozen=True, kw_only=True):

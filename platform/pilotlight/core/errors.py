@@ -53,6 +53,7 @@ class PilotlightError(Exception):
         hint: str | None = None,
         location: SourceLocation | None = None,
         state: str | None = None,
+        last_lines: tuple[str, ...] = (),
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -61,6 +62,8 @@ class PilotlightError(Exception):
         self.hint = hint or self.default_hint
         self.location = location
         self.state = state
+        self.last_lines = last_lines
+        """What a function printed last, where it is about one that ended."""
 
     def problem(self) -> dict[str, object]:
         """The error as an `application/problem+json` object (RFC 9457); absent members are left out."""
@@ -72,6 +75,7 @@ class PilotlightError(Exception):
             "hint": self.hint,
             "field": self.field,
             "state": self.state,
+            "last_lines": self.last_lines or None,
         }
         if self.location is not None:
             members |= {name: getattr(self.location, name) for name in ("file", "line", "column", "source")}

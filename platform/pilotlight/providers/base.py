@@ -82,6 +82,8 @@ class Launch:
     limits: Limits = field(default_factory=Limits)
     concurrency: int | None = None
     timeout_seconds: float = 60.0
+    max_stream_seconds: float = 3600.0
+    """A streamed answer that is older than this is ended."""
     debug: bool = False
     node: str = "local"
 
@@ -116,7 +118,8 @@ class Ended:
 
     id: str
     reason: str
-    """One word: stopped, exit, signal, out-of-memory, load-failed, stuck, lost (nobody could say)."""
+    """One word: stopped, killed (it did not stop within its grace), exit, signal, out-of-memory, load-failed, stuck,
+    lost (nobody could say)."""
     detail: str
     """The sentence for its user: "exited with code 3", "killed by signal 11 (SIGSEGV)", ..."""
     exit_code: int | None = None

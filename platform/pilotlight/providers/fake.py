@@ -7,8 +7,9 @@ plane's crash can be played: drop the provider, open another one over the same b
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pilotlight.core.errors import StartFailed
 from pilotlight.core.spec import FunctionKey
@@ -16,6 +17,8 @@ from pilotlight.providers.base import BecameReady, Ended, Event, Launch, LogLine
 
 ONE_NODE = (Node(name="local", cpu_milli=4000, memory_mib=8192),)
 LOG_LINES = 10_000
+LOOK_SECONDS = 0.05
+LoadFailure = Ended | Callable[[Launch], Ended | None] | None
 
 
 @dataclass(slots=True)
@@ -24,6 +27,9 @@ class FakeReplica:
     running: Running
     stubborn: bool = False
     """Ignores a polite stop."""
+    stopping: bool = False
+    """It was asked to end: it takes no new request, and finishes what it has."""
+    requests: int = 0
     usage: Usage = field(default_factory=lambda: Usage(cpu_seconds=0.0, memory_mib=16.0))
 
 
@@ -38,6 +44,42 @@ class FakeBackend:
     """Events that happened while no provider was open."""
     attached: "FakeProvider | None" = None
     starts: int = 0
+    loads: set["asyncio.Future[None]"] = field(default_factory=set)
+    """What is loading; it goes on when a control plane dies."""
+    spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Future[None]"] = asyncio.ensure_future
+
+    def load(self, work: Coroutine[Any, Any, None]) -> None:
+        async def loading() -> None:
+            try:
+                await work
+            finally:
+                self.loads.discard(task)
+
+        task = self.spawn(loading())
+        self.loads.add(task)
+
+    def end(self, ended: Ended) -> None:
+        """The replica is gone; told once, with its last lines."""
+        found = self.replicas.pop(ended.id, None)
+        if found is not None:
+            lines = [line.text for line in self.logs.get(found.launch.function, ()) if line.replica == ended.id]
+            self.tell(replace(ended, last_lines=ended.last_lines or tuple(lines[-10:])))
+
+    def take(self, replica: str) -> bool:
+        """A request comes; False when the replica has no room, is ending or is gone."""
+        found = self.replicas.get(replica)
+        if found is None or found.stopping or found.requests >= found.running.slots:
+            return False
+        found.requests += 1
+        return True
+
+    def give_back(self, replica: str) -> None:
+        """A request is done."""
+        found = self.replicas.get(replica)
+        if found is not None:
+            found.requests -= 1
+            if found.stopping and not found.requests and not found.stubborn:
+                self.end(_stopped(replica, signal=15))
 
     def tell(self, event: Event) -> None:
         if self.attached is None:
@@ -50,7 +92,8 @@ class FakeProvider:
     """Scripted by its arguments and by its attributes at any time later:
 
     fail_starts    so many starts raise StartFailed
-    load_failure   replicas end with this instead of becoming ready (its id is set to theirs)
+    load_failure   replicas end with this instead of becoming ready (its id is set to theirs), or with what it says of
+                   their launch
     start_delay    seconds until `start` returns; `sleep` may be a virtual clock's
     ready_delay    seconds from there to ready; None: not before `make_ready`
     """
@@ -65,7 +108,7 @@ class FakeProvider:
         slots: int = 4,
         phases: Mapping[str, float] | None = None,
         fail_starts: int = 0,
-        load_failure: Ended | None = None,
+        load_failure: LoadFailure = None,
         start_delay: float = 0.0,
         ready_delay: float | None = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -83,7 +126,6 @@ class FakeProvider:
         self._clock = clock
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._starting: dict[str, asyncio.Task[Running]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def nodes(self) -> Sequence[Node]:
@@ -113,10 +155,12 @@ class FakeProvider:
         found = self.backend.replicas.get(replica)
         if found is None:
             return
-        if found.stubborn:
-            await self._sleep(grace_seconds)
-        signal = 9 if found.stubborn else 15
-        self.end(Ended(id=replica, reason="stopped", detail=f"stopped with signal {signal}", signal=signal))
+        found.stopping = True
+        if found.stubborn or found.requests:
+            await self._patience(replica, grace_seconds)
+            self.backend.end(_stopped(replica, signal=9))
+        else:
+            self.backend.end(_stopped(replica, signal=15))
 
     async def list(self) -> Sequence[Running]:
         return [replica.running for replica in self.backend.replicas.values()]
@@ -156,7 +200,7 @@ class FakeProvider:
         self._closed = True
         if not keep:
             for replica in list(self.backend.replicas):
-                self.end(Ended(id=replica, reason="stopped", detail="stopped with signal 15", signal=15))
+                self.backend.end(_stopped(replica, signal=15))
             self.backend.pools.clear()
         self.vanish()
         self._events.put_nowait(None)
@@ -165,7 +209,7 @@ class FakeProvider:
 
     def vanish(self) -> None:
         """The control plane dies at this point: what was being done stops in the middle, what runs goes on."""
-        for task in [*self._tasks, *self._starting.values()]:
+        for task in self._starting.values():
             task.cancel()
         self._starting.clear()
         if self.backend.attached is self:
@@ -189,11 +233,7 @@ class FakeProvider:
         self.end(Ended(id=replica, reason="out-of-memory", detail=f"used more than its {limit_mib} MiB", signal=9))
 
     def end(self, ended: Ended) -> None:
-        """The replica is gone; told once, with its last lines."""
-        found = self.backend.replicas.pop(ended.id, None)
-        if found is not None:
-            lines = [line.text for line in self.backend.logs.get(found.launch.function, ()) if line.replica == ended.id]
-            self.backend.tell(replace(ended, last_lines=ended.last_lines or tuple(lines[-10:])))
+        self.backend.end(ended)
 
     def say(self, replica: str, text: str, *, stream: str = "stdout", call_id: str | None = None) -> None:
         """The replica prints a line."""
@@ -216,18 +256,30 @@ class FakeProvider:
             node=launch.node,
         )
         self.backend.replicas[launch.id] = FakeReplica(launch, running)
-        self._later(self._load(launch.id))
+        self.backend.load(self._load(launch))
         return running
 
-    async def _load(self, replica: str) -> None:
+    async def _load(self, launch: Launch) -> None:
         if self.ready_delay is None:
             return
         if self.ready_delay:
             await self._sleep(self.ready_delay)
-        if self.load_failure is not None:
-            self.end(replace(self.load_failure, id=replica))
+        failure = self.load_failure(launch) if callable(self.load_failure) else self.load_failure
+        if failure is not None:
+            self.end(replace(failure, id=launch.id))
         else:
-            await self.make_ready(replica)
+            await self.make_ready(launch.id)
+
+    async def _patience(self, replica: str, seconds: float) -> None:
+        """Wait for it to end by itself, at most so long."""
+        if self.backend.replicas[replica].stubborn:
+            await self._sleep(seconds)
+            return
+        left = seconds
+        while left > 0 and replica in self.backend.replicas:
+            pause = min(left, LOOK_SECONDS)
+            await self._sleep(pause)
+            left -= pause
 
     def _started(self, replica: str, task: asyncio.Task[Running]) -> None:
         if self._starting.get(replica) is task:
@@ -235,13 +287,12 @@ class FakeProvider:
         if not task.cancelled():
             task.exception()  # a caller that was cancelled does not collect it
 
-    def _later(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     def _slots_of(self, launch: Launch) -> int:
         return launch.concurrency or self.slots
+
+
+def _stopped(replica: str, *, signal: int) -> Ended:
+    return Ended(id=replica, reason="stopped", detail=f"stopped with signal {signal}", signal=signal)
 
 
 def _after(lines: deque[LogLine], last: LogLine | None) -> list[LogLine]:

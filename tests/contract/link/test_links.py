@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import struct
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from pilotlight.control import links
 from pilotlight.control.links import Links
 from pilotlight.core.spec import FunctionKey, function_key
 from pilotlight.link.messages import (
@@ -231,3 +233,142 @@ async def test_a_peer_that_speaks_otherwise_is_left_and_others_go_on(scene: Scen
     writer.close()
     scene.links.publish(Route(function=HELLO))
     assert isinstance(await good.hear(), Change)
+
+
+def a_conversation(version: int) -> list[bytes]:
+    """What a router says in its first second, message by message."""
+    said: list[Up] = [
+        Hello(epoch="r2", router="main"),
+        Applied(version=version),
+        Levels(levels=(Level(function=HELLO, waiting=1, calls=3),), full=True),
+        Levels(levels=(Level(function=HELLO, in_flight=1, calls=4),)),
+        Drained(replica="a", version=version),
+    ]
+    return [encode(message) for message in said]
+
+
+def _cuts() -> list[int]:
+    """Each boundary between two messages, and three places inside each of them."""
+    cuts, at = [0], 0
+    for message in a_conversation(9):
+        cuts += [at + 2, at + 4, at + len(message) // 2 + 2, at + len(message)]
+        at += len(message)
+    return cuts
+
+
+@pytest.mark.parametrize("cut", _cuts())
+async def test_a_router_that_breaks_off_anywhere_comes_back_to_the_whole_truth(scene: Scene, cut: int) -> None:
+    scene.links.publish(Route(function=HELLO, endpoints=(A,)))
+    scene.links.publish(Route(function=HELLO, endpoints=(DRAINING,)))
+    _, writer = await asyncio.open_unix_connection(str(scene.path))
+    writer.write(b"".join(a_conversation(scene.links.version))[:cut])
+    writer.close()
+    await until(lambda: scene.links.routers == 0)
+    router = await scene.connect("r2")
+    snapshot = await router.hear()
+    assert isinstance(snapshot, Snapshot)
+    assert snapshot.routes == (Route(function=HELLO, endpoints=(DRAINING,)),)
+    assert not await scene.links.applied(snapshot.version, timeout=0.01)
+    assert scene.links.level(HELLO) is None
+    await router.say(Applied(version=snapshot.version))
+    assert await scene.links.applied(snapshot.version, timeout=5)
+
+
+async def test_a_connection_that_breaks_while_a_change_is_written_costs_nothing(scene: Scene) -> None:
+    router = await scene.joined("r1")
+    big = tuple(Endpoint(replica=f"r{i}", address="unix:/" + "x" * 80, slots=1) for i in range(2000))
+    scene.links.publish(Route(function=HELLO, endpoints=big))
+    await router.reader.readexactly(100)  # in the middle of the frame
+    router.writer.close()
+    again = await scene.connect("r1")
+    snapshot = await again.hear()
+    assert isinstance(snapshot, Snapshot)
+    assert snapshot.routes == (Route(function=HELLO, endpoints=big),)
+
+
+async def test_both_epochs_of_a_restarted_router_are_told_apart(scene: Scene) -> None:
+    old = await scene.joined("r1")
+    version = scene.links.publish(Route(function=HELLO, endpoints=(DRAINING,)))
+    await old.say(Drained(replica="a", version=version))
+    assert await asyncio.wait_for(scene.drained.get(), 5) == "a"
+    scene.links.publish(Route(function=HELLO, endpoints=(A,)))
+    version = scene.links.publish(Route(function=HELLO, endpoints=(DRAINING,)))
+    new = await scene.connect("r2")
+    await new.hear()
+    await old.say(Drained(replica="a", version=version))
+    old.writer.close()
+    await until(lambda: scene.links.routers == 1)
+    assert scene.drained.empty()
+    await new.say(Drained(replica="a", version=scene.links.version))
+    assert await asyncio.wait_for(scene.drained.get(), 5) == "a"
+
+
+async def test_a_router_that_does_not_read_is_cut_off_and_others_go_on(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "OUTBOX_BYTES", 2**20)
+    slow, good = await scene.joined("r1"), await scene.joined("r2")
+    big = tuple(Endpoint(replica=f"r{i}", address="unix:/" + "x" * 80, slots=2) for i in range(2000))
+    async with asyncio.timeout(10):
+        while scene.links.routers == 2:
+            scene.links.publish(Route(function=HELLO, endpoints=big))
+            version = scene.links.publish(Route(function=HELLO, endpoints=(A,)))
+            while (change := await good.hear()).version < version:  # type: ignore[union-attr]
+                pass
+    assert isinstance(change, Change)
+    back = await scene.connect("r1")
+    snapshot = await back.hear()
+    assert isinstance(snapshot, Snapshot)
+    assert snapshot.routes[0].endpoints[0].slots < A.slots
+    slow.writer.close()
+
+
+async def test_applied_out_of_order_never_goes_back(scene: Scene) -> None:
+    router = await scene.joined()
+    first = scene.links.publish(Route(function=HELLO))
+    last = scene.links.publish(Route(function=HELLO, endpoints=(A,)))
+    await router.say(Applied(version=last), Applied(version=first))
+    assert await scene.links.applied(last, timeout=5)
+    assert await scene.links.applied(first, timeout=5)
+
+
+async def test_who_applied_what_was_never_sent_is_not_believed(scene: Scene) -> None:
+    router = await scene.joined()
+    await router.say(Applied(version=scene.links.version + 100))
+    assert await asyncio.wait_for(router.reader.read(), 5) == b""
+    assert not await scene.links.applied(scene.links.publish(Route(function=HELLO)), timeout=0.05)
+
+
+async def test_a_router_of_a_newer_or_older_release_is_understood(scene: Scene) -> None:
+    scene.links.publish(Route(function=HELLO, endpoints=(A,)))
+    reader, writer = await asyncio.open_unix_connection(str(scene.path))
+    scene.writers.append(writer)
+    newer = {"type": "hello", "epoch": "r1", "router": "main", "protocol": 1, "zone": "b", "abilities": ["x"]}
+    writer.write(_frame(newer))
+    assert isinstance(await read_down(reader), Welcome)
+    assert isinstance(await read_down(reader), Snapshot)
+    writer.write(
+        _frame({"type": "levels", "full": True, "levels": [{"function": HELLO, "waiting": 2, "mood": "good"}]})
+    )
+    assert await asyncio.wait_for(scene.levelled.get(), 5) == HELLO
+    level = scene.links.level(HELLO)
+    assert level is not None
+    assert (level.waiting, level.in_flight, level.calls) == (2, 0, 0)
+
+
+async def test_a_word_that_this_release_does_not_know_is_the_end_of_the_connection(scene: Scene) -> None:
+    router = await scene.joined()
+    router.writer.write(_frame({"type": "gossip", "text": "hm"}))
+    assert await asyncio.wait_for(router.reader.read(), 5) == b""
+    assert scene.links.routers == 0
+
+
+def _frame(message: dict[str, object]) -> bytes:
+    body = msgspec.msgpack.encode(message)
+    return struct.pack(">I", len(body)) + body
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
