@@ -77,11 +77,33 @@ class ControlSettings:
     kill_grace_seconds: float = 10.0
     """From SIGTERM to SIGKILL."""
 
+    max_stream_seconds: float = 3600.0
+    """A streamed answer that is older than this is ended: it would hold its replica, and an old revision, for ever."""
+
     tick_seconds: float = 1.0
     """The autoscaler looks at every function this often; a waiting request never waits for it."""
 
     applied_timeout_seconds: float = 10.0
     """How long deploy, remove and scale wait for the router's word; after that they return and say so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSettings:
+    """What can be made again (bundles, environments, caches) is removed when it takes too much room; what a function
+    refers to never is. Logs have their own bounds."""
+
+    budget_mib: int = 20 * 1024
+    """Some twenty environments with a deep-learning framework, or thousands of small ones."""
+
+    free_mib: int = 1024
+    """What is not referenced goes, also within the budget, when less than this (or a twentieth of a small disk) is
+    free: the store, logs and the next build need room, and others who write to that disk do not know of our budget."""
+
+    min_age_seconds: float = 3600.0
+    """What was built or used within this time stays: it may be about to be deployed. More than a build's timeout."""
+
+    interval_seconds: float = 600.0
+    """How often is looked, besides after each build."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +127,11 @@ class Settings:
     """For a platform started as root: who builds, zygotes and replicas run as; None takes `pilotlight` where such a
     user exists, else `nobody`. Not used otherwise."""
 
+    build_user: str | None = None
+    """The same for builds alone, which run other people's code, too (a package's setup.py); None takes
+    `pilotlight-build` where such a user exists, else the functions' user, who can then reach uv's cache and alter what
+    later builds install from it."""
+
     templates_dir: Path | None = None
     """None takes the packaged ones, or the repository's in a source checkout."""
 
@@ -118,6 +145,7 @@ class Settings:
     pool: PoolSettings = field(default_factory=PoolSettings)
     build: BuildSettings = field(default_factory=BuildSettings)
     control: ControlSettings = field(default_factory=ControlSettings)
+    disk: DiskSettings = field(default_factory=DiskSettings)
 
     @property
     def run_dir(self) -> Path:
@@ -178,7 +206,22 @@ def sandbox_user(settings: Settings) -> Sandbox:
     """The unprivileged user of a platform that was started as root; InvalidInput when the named one does not exist."""
     if os.getuid() != 0:
         return Sandbox()
-    names = [settings.user] if settings.user else ["pilotlight", "nobody"]
+    return _first_of([settings.user] if settings.user else ["pilotlight", "nobody"], field="user")
+
+
+def build_sandbox(settings: Settings) -> Sandbox:
+    """Whom builds run as: a user of their own where there is one, else the functions'."""
+    if os.getuid() != 0:
+        return Sandbox()
+    if settings.build_user:
+        return _first_of([settings.build_user], field="build_user")
+    try:
+        return _first_of(["pilotlight-build"], field="build_user")
+    except InvalidInput:
+        return sandbox_user(settings)
+
+
+def _first_of(names: list[str], *, field: str) -> Sandbox:
     for name in names:
         try:
             entry = pwd.getpwnam(name)
@@ -187,9 +230,9 @@ def sandbox_user(settings: Settings) -> Sandbox:
         if entry.pw_uid != 0:
             return Sandbox(entry.pw_uid, entry.pw_gid)
     raise InvalidInput(
-        f"user: no unprivileged user called {' or '.join(names)}",
-        field="user",
-        hint="Create one (`useradd --system pilotlight`) or name another with --user.",
+        f"{field}: no unprivileged user called {' or '.join(names)}",
+        field=field,
+        hint=f"Create one (`useradd --system {names[0]}`) or name another.",
     )
 
 
@@ -208,6 +251,7 @@ _GROUPS: dict[str, Any] = {
     "pool": lambda value: _build(PoolSettings, value, prefix="pool."),
     "build": lambda value: _build(BuildSettings, value, prefix="build."),
     "control": lambda value: _build(ControlSettings, value, prefix="control."),
+    "disk": lambda value: _build(DiskSettings, value, prefix="disk."),
     "data_dir": Path,
     "python": Path,
     "templates_dir": Path,

@@ -1,4 +1,5 @@
-"""What every part of the builder speaks in: progress lines, and the versions that the runtime needs."""
+"""What every part of the builder speaks in: progress lines, what is kept on the disk, and the versions that the runtime
+needs."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,28 @@ class Progress:
     message: str
     seconds: float
     """Since the build began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """One thing on the disk that can be made again, and removed when the room is needed."""
+
+    name: str
+    """Its path below the data directory, such as `bundles/DIGEST`."""
+    bytes: int
+    used_at: float
+    """Unix seconds of its last use, or of its making."""
+    needs: str | None = None
+    """Without the thing of this name it is of no use: a bundle's environment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """The file system that the data directory lies on."""
+
+    size_bytes: int
+    free_bytes: int
+    """For us."""
 
 
 Report = Callable[[str, str], None]

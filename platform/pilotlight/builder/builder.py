@@ -18,12 +18,22 @@ from pilotlight.builder.archive import ArchiveLimits, SourceFile, unpack
 from pilotlight.builder.base import RUNTIME_FLOOR, Progress, Report, reporter
 from pilotlight.builder.compiler import compile_bundle
 from pilotlight.builder.environments import Environments, Wanted
-from pilotlight.builder.files import give, make_staging, publish, read_manifest, remove, storage_errors, write_manifest
+from pilotlight.builder.files import (
+    disk_bytes,
+    give,
+    make_staging,
+    publish,
+    read_manifest,
+    remove,
+    storage_errors,
+    write_manifest,
+)
 from pilotlight.builder.imports import Candidate, candidates
 from pilotlight.builder.index import IndexSettings, index_settings
 from pilotlight.builder.interpreter import Interpreter, probe
 from pilotlight.builder.process import end_marked
 from pilotlight.builder.requirements import Requirements, read_requirements
+from pilotlight.builder.shelf import BUNDLES, ENVIRONMENTS, LOCKS, TRIALS, UV, Shelf
 from pilotlight.builder.template import Template, load_template
 from pilotlight.builder.trial import Trial, Trials
 from pilotlight.builder.uv import Uv, reachable_uv
@@ -77,6 +87,7 @@ class Builder:
         sandbox: Sandbox,
         runtime_floor: Mapping[str, str] = RUNTIME_FLOOR,
         index: IndexSettings | None = None,
+        layer: Path | None = None,
     ) -> None:
         self._settings = settings
         self._data = data_dir
@@ -86,8 +97,10 @@ class Builder:
         self._floor = runtime_floor
         self._index = index_settings(os.environ) if index is None else index
         self._staging = data_dir / "staging"
+        self.shelf = Shelf(data_dir, layer=layer, make_cache=self._make_cache)
+        """What was built, for whoever keeps it within a budget."""
         self._make_folders()
-        self._trials = Trials(data_dir / "cache/trials", self._staging, sandbox, settings)
+        self._trials = Trials(data_dir / "cache/trials", self._staging, sandbox, settings, self.shelf)
         self._tools: _Tools | None = None
         self._first = asyncio.Lock()
         self._compiling = asyncio.Semaphore(settings.concurrency)
@@ -119,7 +132,8 @@ class Builder:
             await asyncio.to_thread(remove, made)
 
     def bundle(self, digest: str) -> Bundle:
-        """What was built under this digest; BundleNotFound when it was not, or is gone."""
+        """What was built under this digest; BundleNotFound when it was not, or is gone. It was used now: until a
+        revision that refers to it is stored, the minimum age keeps it."""
         found = self._find(digest)
         if found is None:
             raise BundleNotFound(f"there is no bundle sha256:{digest[:64]}")
@@ -201,7 +215,8 @@ class Builder:
         return Requirements(wanted=base.wanted + own.wanted, constraints=base.constraints + own.constraints)
 
     def _publish(self, source: _Source, bundle: Bundle) -> None:
-        manifest = msgspec.to_builtins(bundle) | {"created_at": time.time()}
+        facts = {"created_at": time.time(), "bytes": disk_bytes(source.folder)}
+        manifest = msgspec.to_builtins(bundle) | facts
         write_manifest(source.folder, manifest)
         publish(source.folder, self.bundle_dir(bundle.digest))
 
@@ -209,7 +224,9 @@ class Builder:
         if _DIGEST.fullmatch(digest) is None:
             return None
         manifest = read_manifest(self.bundle_dir(digest))
-        if manifest is None or not self.environment_dir(manifest["environment"]).is_dir():
+        if manifest is None or not self.shelf.use(f"{BUNDLES}/{digest}"):
+            return None
+        if not self.shelf.use(f"{ENVIRONMENTS}/{manifest['environment']}"):
             return None
         return msgspec.convert(manifest, Bundle)
 
@@ -231,7 +248,7 @@ class Builder:
             interpreter=interpreter,
             timeout_seconds=self._settings.timeout_seconds,
         )
-        environments = Environments(self._data, uv, self._sandbox, self._floor, self._settings.concurrency)
+        environments = Environments(self._data, uv, self._sandbox, self._floor, self._settings.concurrency, self.shelf)
         return _Tools(interpreter=interpreter, environments=environments)
 
     def _make_folders(self) -> None:
@@ -241,16 +258,25 @@ class Builder:
                 folder = self._data / name
                 folder.mkdir(parents=True, exist_ok=True)
                 folder.chmod(0o711)
-            for name in ("cache/locks", "cache/trials", "cache/uv"):
-                folder = self._data / name
-                folder.mkdir(mode=0o700, exist_ok=True)
-            give(self._data / "cache/uv", self._sandbox)
+            for name in (LOCKS, TRIALS):
+                (self._data / name).mkdir(mode=0o700, exist_ok=True)
+            self._make_cache()
+
+    def _make_cache(self) -> None:
+        """uv's, for the user that it runs as alone; what another user could write to is not trusted."""
+        folder = self._data / UV
+        if self._sandbox.uid is not None and folder.exists() and folder.stat().st_uid != self._sandbox.uid:
+            away = make_staging(self._staging, 0o700)  # where that user can hold on to nothing of it
+            folder.rename(away / "removed")
+            remove(away)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        give(folder, self._sandbox)
 
     def _sweep(self) -> None:
         end_marked(self._staging, self._python, self._sandbox)
         for path in self._staging.iterdir():
             remove(path)
-        for folder in ("cache/locks", "cache/trials", "cache/tools"):
+        for folder in (LOCKS, TRIALS, "cache/tools"):
             for path in (self._data / folder).glob(".*"):
                 remove(path)
 

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import pilotlight_runtime
 from pilotlight.builder.base import Report
 from pilotlight.builder.files import (
+    disk_bytes,
     give,
     make_staging,
     publish,
@@ -28,6 +29,7 @@ from pilotlight.builder.files import (
 from pilotlight.builder.lock import checked, packages
 from pilotlight.builder.process import end_marked
 from pilotlight.builder.requirements import Requirements
+from pilotlight.builder.shelf import ENVIRONMENTS, LOCKS, Shelf
 from pilotlight.builder.template import Template
 from pilotlight.builder.uv import Uv
 from pilotlight.config import Sandbox
@@ -44,9 +46,12 @@ class Wanted:
 
 
 class Environments:
-    def __init__(self, data_dir: Path, uv: Uv, sandbox: Sandbox, floor: Mapping[str, str], concurrency: int) -> None:
+    def __init__(
+        self, data_dir: Path, uv: Uv, sandbox: Sandbox, floor: Mapping[str, str], concurrency: int, shelf: Shelf
+    ) -> None:
         self._directory = data_dir / "environments"
-        self._locks = data_dir / "cache/locks"
+        self._locks = data_dir / LOCKS
+        self._shelf = shelf
         self._staging = data_dir / "staging"
         self._uv = uv
         self._sandbox = sandbox
@@ -63,7 +68,7 @@ class Environments:
         if lock is None:
             return None
         digest = self._digest(lock, wanted.template)
-        return digest if (self._directory / digest).is_dir() else None
+        return digest if self._shelf.use(f"{ENVIRONMENTS}/{digest}") else None
 
     async def ensure(self, wanted: Wanted, report: Report) -> str:
         """The digest of the environment, which is there when this returns."""
@@ -82,7 +87,7 @@ class Environments:
         lock = await self._lock(wanted.requirements, report)
         digest = self._digest(lock, wanted.template)
         async with self._only_one(digest):
-            if (self._directory / digest).is_dir():
+            if self._shelf.use(f"{ENVIRONMENTS}/{digest}"):
                 report("environment", f"{digest[:12]} is there already")
             else:
                 async with self._at_once:
@@ -110,7 +115,8 @@ class Environments:
         made = make_staging(self._staging)
         try:
             work = self._work_folder(made, requirements)
-            lock = await self._uv.resolve(requirements, work, lambda line: report("requirements", line))
+            with self._shelf.uv_running():
+                lock = await self._uv.resolve(requirements, work, lambda line: report("requirements", line))
             return checked(lock, requirements, self._floor)
         finally:
             await asyncio.to_thread(self._clear, made)
@@ -127,10 +133,11 @@ class Environments:
                 self._write(place, lock, wanted.template)
             work = self._work_folder(made, wanted.requirements)
             report("environment", f"making {digest[:12]}")
-            await self._uv.make(
-                place / "venv", place / "requirements.lock", wanted.requirements, work,
-                lambda line: report("environment", line),
-            )  # fmt: skip
+            with self._shelf.uv_running():
+                await self._uv.make(
+                    place / "venv", place / "requirements.lock", wanted.requirements, work,
+                    lambda line: report("environment", line),
+                )  # fmt: skip
             await asyncio.to_thread(self._publish, place, digest, wanted, packages(lock))
             report("environment", f"{digest[:12]} made in {time.monotonic() - began:.1f} s")
         finally:
@@ -142,6 +149,7 @@ class Environments:
         manifest = {
             "digest": digest,
             "created_at": time.time(),
+            "bytes": disk_bytes(place),
             "template": wanted.template.name,
             "packages": found,
             "interpreter": str(self._uv.interpreter.path),
@@ -172,8 +180,10 @@ class Environments:
     def _kept_lock(self, requirements: Requirements) -> str | None:
         if not requirements.wanted:
             return ""
+        key = self._key(requirements)
+        self._shelf.use(f"{LOCKS}/{key}")
         try:
-            return (self._locks / self._key(requirements)).read_text()
+            return (self._locks / key).read_text()
         except FileNotFoundError:
             return None
 

@@ -111,12 +111,27 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def disk_bytes(path: Path) -> int:
+    """What a file, or a directory with all that is in it, takes on the disk; measured once, when it is made."""
+    total = _allocated(path)
+    for folder, folders, files in os.walk(path):
+        total += sum(_allocated(Path(folder, name)) for name in (*folders, *files))
+    return total
+
+
 def remove(path: Path) -> None:
     """Remove a file or a whole directory; nothing there is fine."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _allocated(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512
+    except FileNotFoundError:  # removed meanwhile
+        return 0
 
 
 def _persist(directory: Path) -> None:

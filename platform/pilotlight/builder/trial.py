@@ -15,6 +15,7 @@ from pilotlight.builder.base import Report
 from pilotlight.builder.files import give, make_staging, remove, write_atomically
 from pilotlight.builder.imports import Candidate
 from pilotlight.builder.process import Command, TimedOut, end_marked, run
+from pilotlight.builder.shelf import TRIALS, Shelf
 from pilotlight.config import BuildSettings, Sandbox
 from pilotlight.core.naming import digest_of
 
@@ -48,8 +49,9 @@ class _Answer:
 
 
 class Trials:
-    def __init__(self, cache: Path, staging: Path, sandbox: Sandbox, settings: BuildSettings) -> None:
+    def __init__(self, cache: Path, staging: Path, sandbox: Sandbox, settings: BuildSettings, shelf: Shelf) -> None:
         self._cache = cache
+        self._shelf = shelf
         self._staging = staging
         self._sandbox = sandbox
         self._seconds = settings.trial_seconds
@@ -59,7 +61,9 @@ class Trials:
         """The modules that passed, sorted; the answer is kept, so that a change of the handler alone needs no trial."""
         if not trial.candidates:
             return ()
-        kept = self._cache / self._key(trial)
+        key = self._key(trial)
+        kept = self._cache / key
+        self._shelf.use(f"{TRIALS}/{key}")
         try:
             passed: list[str] = json.loads(kept.read_bytes())
         except FileNotFoundError:

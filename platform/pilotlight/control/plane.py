@@ -5,7 +5,6 @@ It can crash at any line. On start it reads the store, adopts what the provider 
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +15,8 @@ import structlog
 from pilotlight.builder.base import Progress
 from pilotlight.builder.reference import parse_reference
 from pilotlight.config import Settings
+from pilotlight.control.clock import SYSTEM, Clock
+from pilotlight.control.collector import Collector, Shelf
 from pilotlight.control.deployer import Deployer
 from pilotlight.control.launcher import Launcher
 from pilotlight.control.links import Links
@@ -51,11 +52,22 @@ class Bundles(Protocol):
 class ControlPlane:
     """Implements views.Control."""
 
-    def __init__(self, *, settings: Settings, store: Store, provider: Provider, builder: Bundles) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: Store,
+        provider: Provider,
+        builder: Bundles,
+        shelf: Shelf | None = None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        """Without a shelf nothing of what was built is ever removed."""
         self._settings = settings
         self._store = store
         self._provider = provider
         self._builder = builder
+        self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self.crashed = asyncio.Event()
         """Set when one of the loops that everything hangs on has ended; the process should, too."""
@@ -66,11 +78,13 @@ class ControlPlane:
             links=lambda: self._links,
             settings=settings.control,
             spawn=self._spawn,
+            clock=clock,
         )
         self._links = Links(
             epoch=secrets.token_hex(8),
             on_level=self._reconciler.on_level,
             on_drained=self._reconciler.on_drained,
+            clock=clock.monotonic,
         )
         self._pools = Pools(provider, spares=settings.pool.spares)
         self._deployer = Deployer(
@@ -82,9 +96,13 @@ class ControlPlane:
             pools=self._pools,
             settings=settings.control,
             bundle_of=self._bundle_of,
+            clock=clock,
         )
         self._builds = asyncio.Semaphore(settings.build.concurrency)
         self._builds_waiting = 0
+        self._collector = Collector(
+            store=store, provider=provider, shelf=shelf, settings=settings.disk, clock=clock.unix
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -94,6 +112,8 @@ class ControlPlane:
             self._spawn(self._for_ever(self._reconciler.run()))
             self._spawn(self._for_ever(self._reconciler.follow_events()))
             self._spawn(self._pools.sync(self._reconciler.live_revisions()))
+            self._spawn(self._collector.run())
+            self._spawn(self._collect_later())
             try:
                 yield
             finally:
@@ -139,6 +159,7 @@ class ControlPlane:
             return await self._builder.build(name=name, template=template, tar=tar, progress=progress)
         finally:
             self._builds.release()
+            self._collector.wake()
 
     async def logs(
         self, key: FunctionKey, *, tail: int | None = None, since: float | None = None, follow: bool = False
@@ -153,14 +174,13 @@ class ControlPlane:
 
     async def _remove(self, key: FunctionKey) -> None:
         await self._deployer.remove(key)
-        self._spawn(self._forget_later(key))
+        self._spawn(self._collect_later())
 
-    async def _forget_later(self, key: FunctionKey) -> None:
-        """Its logs go once its last replica had the time to end, unless it was deployed again meanwhile."""
+    async def _collect_later(self) -> None:
+        """Logs of what was removed go once its last replica had the time to end."""
         control = self._settings.control
         await asyncio.sleep(control.drain_seconds + control.kill_grace_seconds)
-        if key not in self._reconciler.functions:
-            await self._provider.forget(key)
+        self._collector.wake()
 
     def _bundle_of(self, spec: FunctionSpec) -> Bundle:
         reference = parse_reference(spec.image)
@@ -180,22 +200,29 @@ class ControlPlane:
         await self._launcher.open()
         for stored in await self._store.functions():
             state = FunctionState(revision=stored.live, created_at=stored.created_at, scaled_to=stored.scaled_to)
-            state.scaled_at = time.monotonic() - max(0.0, time.time() - (stored.scaled_at or 0.0))
+            state.scaled_at = self._clock.monotonic() - max(0.0, self._clock.unix() - (stored.scaled_at or 0.0))
             self._reconciler.add(state)
-        adopted = [await self._adopt_or_stop(running) for running in await self._provider.list()]
+        running = await self._provider.list()
+        left = [one.id for one in running if not self._adopt(one)]
         for state in self._reconciler.functions.values():
             self._reconciler.publish(state)
+        self._spawn(self._stop_left(left, self._links.version))
         functions = len(self._reconciler.functions)
-        log.info("recovered", functions=functions, adopted=sum(adopted), stopped=adopted.count(False), failed=failed)
+        log.info("recovered", functions=functions, adopted=len(running) - len(left), stopped=len(left), failed=failed)
 
-    async def _adopt_or_stop(self, running: Running) -> bool:
-        """A replica of a live revision goes on; any other finishes what it has and ends."""
+    def _adopt(self, running: Running) -> bool:
+        """A replica of a live revision goes on."""
         state = self._reconciler.functions.get(running.function)
         if state is not None and state.revision.id == running.revision:
             self._reconciler.adopt(state, running)
             return True
-        self._spawn(self._provider.stop(running.id, grace_seconds=self._settings.control.drain_seconds))
         return False
+
+    async def _stop_left(self, replicas: Sequence[str], version: int) -> None:
+        """Others finish what they have and end; not before the routers know, who may be sending to them."""
+        control = self._settings.control
+        await self._links.applied(version, timeout=control.applied_timeout_seconds)
+        await asyncio.gather(*(self._provider.stop(one, grace_seconds=control.drain_seconds) for one in replicas))
 
     async def _for_ever(self, loop: Coroutine[Any, Any, None]) -> None:
         try:

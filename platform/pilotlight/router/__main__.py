@@ -14,12 +14,12 @@ import os
 import resource
 import signal
 import socket
-import sys
 
 import structlog
 import uvloop
 
 from pilotlight.config import Settings
+from pilotlight.log_lines import LogLines
 from pilotlight.router import meter, metrics_server
 from pilotlight.router.control_plane import ControlPlane
 from pilotlight.router.levels import LevelReporter
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     set_not_dumpable()
     _allow_many_connections()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(logger_factory=LogLines())
     settings = Settings.from_json(options.settings_json)
     # What was imported lives as long as the program: the collector need not look at it again. Calls leave no cycles.
     gc.freeze()

@@ -1,10 +1,10 @@
 """The store on SQLite: write-ahead log, every acknowledged write on the disk before it is acknowledged."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import event, text
@@ -14,9 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from pilotlight.core.errors import InvalidInput, StorageFull
 from pilotlight.core.revision import Bundle, Revision, RevisionState
 from pilotlight.core.spec import FunctionKey, FunctionSpec
+from pilotlight.store.reserve import Reserve
 
 KEPT_REVISIONS = 20
 """Retired and failed revisions kept for each function; enough to look back, and the table stays small."""
+
+
+_T = TypeVar("_T")
+LOG_BYTES = 4 * 2**20
+"""The write-ahead log gives back what it takes beyond this; on a full disk it grows, since it cannot be merged."""
 
 
 class StoredFunction(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,21 +33,51 @@ class StoredFunction(msgspec.Struct, frozen=True, kw_only=True):
     scaled_at: float | None = None
 
 
+class Reference(msgspec.Struct, frozen=True, kw_only=True):
+    """A revision with what it refers to."""
+
+    revision: str
+    function: FunctionKey
+    number: int
+    state: str
+    bundle: str
+    environment: str
+
+
 class Store:
     """One file. Opened with `async with Store.open(path)`; every method is one transaction."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, reserve: Reserve) -> None:
         self._engine = engine
+        self._reserve = reserve
 
     @classmethod
     async def open(cls, path: Path) -> "Store":
-        """Make the file or bring it up to date; InvalidInput when a newer Pilotlight wrote it."""
+        """Make the file or bring it up to date; InvalidInput when a newer Pilotlight wrote it. A full disk does not
+        keep it from being opened, unless the reserve is used up, too."""
+        reserve = Reserve(path.with_suffix(".reserve"))
+        try:
+            store = await cls._open(path, reserve)
+        except StorageFull:
+            if not reserve.give_up():
+                raise
+            store = await cls._open(path, reserve)
+        reserve.keep()
+        return store
+
+    @classmethod
+    async def _open(cls, path: Path, reserve: Reserve) -> "Store":
         path.touch(mode=0o600)  # specs hold users' variables; the log files beside it take its mode
         engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=1, max_overflow=0)
         event.listen(engine.sync_engine, "connect", _set_pragmas)
-        store = cls(engine)
+        store = cls(engine, reserve)
         try:
             await store._migrate()
+        except OperationalError as error:
+            await engine.dispose()
+            if _is_full(error):
+                raise StorageFull("the disk of the data directory is full") from error
+            raise
         except BaseException:
             await engine.dispose()
             raise
@@ -61,9 +97,26 @@ class Store:
             )
             return [_stored_function(row._mapping) for row in rows]
 
+    async def references(self) -> Sequence[Reference]:
+        """What every stored revision refers to, the newest of each function first."""
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(
+                text(
+                    "SELECT id, function, number, state, bundle ->> 'digest', bundle ->> 'environment' FROM revisions "
+                    "ORDER BY function, number DESC"
+                )
+            )
+            return [
+                Reference(
+                    revision=row[0], function=row[1], number=row[2], state=row[3], bundle=row[4], environment=row[5]
+                )
+                for row in rows
+            ]
+
     async def add_revision(self, revision_id: str, spec: FunctionSpec, bundle: Bundle, now: float) -> Revision:
         """The function's next revision, to be proven. The same id again gives the same revision."""
         async with self._transaction() as connection:
+            await connection.execute(text("DELETE FROM removed WHERE key = :key"), {"key": spec.key})
             await connection.execute(
                 text(
                     "INSERT INTO revisions (id, function, number, spec, bundle, state, created_at) VALUES (:id, :key, "
@@ -106,6 +159,9 @@ class Store:
             )
 
     async def fail_revision(self, revision_id: str, why: str) -> None:
+        await self._even_if_full(lambda: self._fail_revision(revision_id, why))
+
+    async def _fail_revision(self, revision_id: str, why: str) -> None:
         async with self._transaction() as connection:
             await connection.execute(
                 text("UPDATE revisions SET state = 'failed', failure = :why WHERE id = :id AND state = 'proving'"),
@@ -114,6 +170,9 @@ class Store:
 
     async def fail_unfinished(self, why: str) -> int:
         """Fail what an earlier control plane was proving when it died; how many those were."""
+        return await self._even_if_full(lambda: self._fail_unfinished(why))
+
+    async def _fail_unfinished(self, why: str) -> int:
         async with self._transaction() as connection:
             result = await connection.execute(
                 text("UPDATE revisions SET state = 'failed', failure = :why WHERE state = 'proving'"), {"why": why}
@@ -128,10 +187,53 @@ class Store:
             )
 
     async def remove(self, key: FunctionKey) -> None:
-        """The function and all its revisions; one that is not there is fine."""
+        """The function and all its revisions; one that is not there is fine. What else is kept of it goes later, and
+        is not forgotten meanwhile: see `removed`. It can be done on a full disk: for this the reserve is there."""
+        await self._even_if_full(lambda: self._remove(key))
+
+    async def _remove(self, key: FunctionKey) -> None:
         async with self._transaction() as connection:
             await connection.execute(text("DELETE FROM functions WHERE key = :key"), {"key": key})
             await connection.execute(text("DELETE FROM revisions WHERE function = :key"), {"key": key})
+            await connection.execute(text("INSERT INTO removed VALUES (:key) ON CONFLICT DO NOTHING"), {"key": key})
+
+    async def removed(self) -> Sequence[FunctionKey]:
+        """Functions that are gone, of which something is still kept."""
+        async with self._engine.connect() as connection:
+            return list((await connection.execute(text("SELECT key FROM removed ORDER BY key"))).scalars())
+
+    async def forgotten(self, key: FunctionKey) -> None:
+        """Nothing of a removed function is kept any more."""
+        async with self._transaction() as connection:
+            await connection.execute(text("DELETE FROM removed WHERE key = :key"), {"key": key})
+
+    async def abandon(self, before: float) -> Sequence[FunctionKey]:
+        """Remove the revisions of what was never live, if the last of them is older than this; whose those were."""
+        self._reserve.keep()
+        async with self._transaction() as connection:
+            rows = await connection.execute(
+                text(
+                    "SELECT function FROM revisions WHERE function NOT IN (SELECT key FROM functions) "
+                    "GROUP BY function HAVING max(created_at) < :before AND sum(state != 'failed') = 0"
+                ),
+                {"before": before},
+            )
+            keys = list(rows.scalars())
+            for key in keys:
+                await connection.execute(text("INSERT INTO removed VALUES (:key) ON CONFLICT DO NOTHING"), {"key": key})
+                await connection.execute(text("DELETE FROM revisions WHERE function = :key"), {"key": key})
+            return keys
+
+    async def _even_if_full(self, act: Callable[[], Awaitable[_T]]) -> _T:
+        """For what ends something: on a full disk the reserve is there for it."""
+        try:
+            done = await act()
+        except StorageFull:
+            if not self._reserve.give_up():
+                raise
+            done = await act()
+        self._reserve.keep()
+        return done
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._engine)
@@ -139,6 +241,8 @@ class Store:
     async def _migrate(self) -> None:
         migrations = _migrations()
         async with self._engine.begin() as connection:
+            # Python's sqlite3 begins no transaction for statements that define tables: half of them would stay.
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
             done = (await connection.execute(text("PRAGMA user_version"))).scalar_one()
             if done > len(migrations):
                 raise InvalidInput(
@@ -167,14 +271,25 @@ class _Transaction:
         except OperationalError as failure:
             error = failure
         if isinstance(error, OperationalError):
-            if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            if _is_full(error):
                 raise StorageFull("the disk of the data directory is full") from error
             raise error
 
 
+def _is_full(error: OperationalError) -> bool:
+    """Of the write-ahead log's shared memory, whose file could not be made large enough, SQLite says that it is an IO
+    error."""
+    return getattr(error.orig, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+
+
 def _set_pragmas(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"):
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "busy_timeout = 5000",
+        f"journal_size_limit = {LOG_BYTES}",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

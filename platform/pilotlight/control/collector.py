@@ -1,0 +1,168 @@
+"""Keeps what can be made again within the disk's budget: looks now and then and after builds, never for a request.
+
+What is referenced is asked of the store (live revisions and those being proven), of the provider (whatever still runs)
+and of the machine's processes. A deploy that comes in between is safe: it marks its bundle as used before it stores
+anything, and what was used since it was looked at is not taken.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Protocol
+
+import structlog
+
+from pilotlight.builder.base import Disk, Kept
+from pilotlight.builder.shelf import BUNDLES, ENVIRONMENTS, LOCKS, TRIALS
+from pilotlight.config import DiskSettings
+from pilotlight.control.retention import Wants, judge
+from pilotlight.core.errors import PilotlightError
+from pilotlight.core.revision import RevisionState
+from pilotlight.core.spec import FunctionKey
+from pilotlight.providers.base import Provider
+from pilotlight.store.sql import Reference, Store
+
+log = structlog.get_logger(__name__)
+
+ROLLBACK_REVISIONS = 3
+"""So many of a function's earlier revisions are kept before all else that nobody refers to."""
+SOON_SECONDS = 5.0
+"""From a wake to a look, so that many builds in a row are one reason to look."""
+FREE_PART = 20
+"""Of a small disk this part (one in so many) is to stay free, instead of the setting."""
+_NEEDED = (RevisionState.LIVE, RevisionState.PROVING)
+
+
+class Shelf(Protocol):
+    """What is collected from; see builder.shelf."""
+
+    def everything(self) -> list[Kept]: ...
+
+    def in_use(self) -> set[str]: ...
+
+    def used(self, names: set[str]) -> None: ...
+
+    def take(self, kept: Kept) -> bool: ...
+
+    def disk(self) -> Disk: ...
+
+
+class Collector:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        provider: Provider,
+        shelf: Shelf | None,
+        settings: DiskSettings,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._provider = provider
+        self._shelf = shelf
+        self._settings = settings
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._over = False
+        """Told already."""
+
+    def wake(self) -> None:
+        """Something was built, or there was no room for it."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.interval_seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            await asyncio.sleep(min(SOON_SECONDS, self._settings.interval_seconds))
+            self._wake.clear()
+            await self._collect_safely()
+
+    async def collect(self) -> list[str]:
+        """One look; the names of what was removed. What needs no room on the disk comes first."""
+        replicas = await self._provider.list()
+        removed = [] if self._shelf is None else await self._clear(self._shelf, {each.revision for each in replicas})
+        await self._store.abandon(self._clock() - self._settings.min_age_seconds)
+        await self._forget_removed({each.function for each in replicas})
+        return removed
+
+    async def _clear(self, shelf: Shelf, running: set[str]) -> list[str]:
+        references = await self._store.references()
+        if not running <= {reference.revision for reference in references}:
+            # Of a function that was removed: nobody knows its bundle any more, but it ends within its grace.
+            log.info("nothing collected", reason="a replica runs whose revision is gone")
+            return []
+        return await asyncio.to_thread(self._collect, shelf, references, running)
+
+    async def _forget_removed(self, running: Collection[FunctionKey]) -> None:
+        """Functions that were removed: their logs, once nothing of theirs writes any more."""
+        for function in await self._store.removed():
+            if function not in running:
+                await self._provider.forget(function)
+                await self._store.forgotten(function)
+
+    async def _collect_safely(self) -> None:
+        try:
+            await self.collect()
+        except PilotlightError as error:  # the store on a full disk, for example
+            log.warning("nothing collected", reason=error.detail)
+        except Exception:
+            log.exception("collecting failed")
+
+    def _collect(self, shelf: Shelf, references: Sequence[Reference], running: set[str]) -> list[str]:
+        needed = _names(each for each in references if each.state in _NEEDED or each.revision in running)
+        needed |= shelf.in_use()
+        shelf.used(needed)  # so that the last use of what nobody needs any more is when it was needed last
+        things = shelf.everything()
+        small = {each.name for each in things if each.name.startswith((LOCKS, TRIALS))}
+        wants = Wants(referenced=frozenset(needed), preferred=frozenset(_for_rollback(references) | small))
+        budget = self._budget(things, shelf.disk())
+        verdicts = judge(
+            things,
+            wants,
+            budget_bytes=budget,
+            min_age_seconds=self._settings.min_age_seconds,
+            now=self._clock(),
+        )
+        removed = [v.kept for v in verdicts if v.remove and shelf.take(v.kept)]
+        self._tell(things, removed, budget)
+        return [kept.name for kept in removed]
+
+    def _budget(self, things: Iterable[Kept], disk: Disk) -> int:
+        """The budget, or less where the disk itself has less."""
+        missing = min(self._settings.free_mib * 2**20, disk.size_bytes // FREE_PART) - disk.free_bytes
+        return min(self._settings.budget_mib * 2**20, _bytes(things) - missing)
+
+    def _tell(self, things: Iterable[Kept], removed: Sequence[Kept], budget: int) -> None:
+        left = _bytes(things) - _bytes(removed)
+        if removed:
+            log.info("collected", removed=len(removed), freed_mib=_bytes(removed) >> 20, kept_mib=left >> 20)
+        if left > budget and not self._over:
+            log.warning("over the disk's budget", kept_mib=left >> 20, budget_mib=max(0, budget) >> 20)
+        self._over = left > budget
+
+
+def _names(references: Iterable[Reference]) -> set[str]:
+    names = set()
+    for each in references:
+        names |= {f"{BUNDLES}/{each.bundle}", f"{ENVIRONMENTS}/{each.environment}"}
+    return names
+
+
+def _for_rollback(references: Iterable[Reference]) -> set[str]:
+    """Of each function the last revisions that were live; `references` are in this order."""
+    seen: Counter[FunctionKey] = Counter()
+    chosen = []
+    for each in references:
+        if each.state == RevisionState.RETIRED and seen[each.function] < ROLLBACK_REVISIONS:
+            seen[each.function] += 1
+            chosen.append(each)
+    return _names(chosen)
+
+
+def _bytes(things: Iterable[Kept]) -> int:
+    return sum(each.bytes for each in things)
