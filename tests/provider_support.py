@@ -17,6 +17,7 @@ from pilotlight.config import Sandbox, Settings, sandbox_user
 from pilotlight.core.spec import function_key
 from pilotlight.providers.base import Event, Launch, Pool, Provider
 from pilotlight.providers.process import ProcessProvider
+from pilotlight.providers.process.cgroups import Groups
 
 HELLO = function_key("hello", "test")
 POOL = Pool(environment="env", namespace="test")
@@ -59,13 +60,14 @@ class Installation:
                     found[int(path.name)] = command
         return found
 
-    def provider(self, data_dir: Path, **settings: Any) -> ProcessProvider:
+    def provider(self, data_dir: Path, *, groups: Groups | None = None, **settings: Any) -> ProcessProvider:
         return ProcessProvider(
             settings=Settings(data_dir=data_dir, **settings),
             sandbox=self.sandbox,
             layer=self.layer,
             environment_dir=self.environment_dir,
             bundle_dir=self.bundle_dir,
+            groups=groups,
         )
 
 

@@ -29,8 +29,8 @@ class Call:
     """A request that has a slot."""
 
     __slots__ = (
-        "_begun", "_cancelled", "_connection", "_deadline", "_ended", "_request", "_server", "_streaming", "_task",
-        "_timed_out", "_timer", "call_id",
+        "_begun", "_cancelled", "_connection", "_deadline", "_ended", "_request", "_server", "_stream_end",
+        "_streaming", "_task", "_timed_out", "_timer", "call_id",
     )  # fmt: skip
 
     def __init__(self, server: "Server", connection: "Connection", call_id: str) -> None:
@@ -42,6 +42,7 @@ class Call:
         self._begun = False
         self._cancelled = False
         self._ended = False
+        self._stream_end: asyncio.TimerHandle | None = None
         self._streaming = False
         self._timed_out = False
         self._deadline = server.loop.time() + server.timeout_seconds
@@ -176,12 +177,16 @@ class Call:
             if (connection := self._connection) is None:
                 return
             if not self._streaming:
-                self._streaming = True
-                connection.begin_stream(answer.status, answer.headers)
+                self._begin_stream(connection, answer)
             if data:
                 connection.write_piece(data)
             await connection.drained()
             self._note_progress()
+
+    def _begin_stream(self, connection: "Connection", answer: Answer) -> None:
+        self._streaming = True
+        self._stream_end = self._server.loop.call_later(self._server.max_stream_seconds, self._grow_old)
+        connection.begin_stream(answer.status, answer.headers)
 
     async def _close(self, pieces: AsyncIterator[Any]) -> None:
         if (close := getattr(pieces, "aclose", None)) is not None:
@@ -228,6 +233,8 @@ class Call:
         if not self._ended:
             self._ended = True
             self._timer.cancel()
+            if self._stream_end is not None:
+                self._stream_end.cancel()
             self._server.release(self)
 
     # Time.
@@ -262,6 +269,17 @@ class Call:
             sentence = f"The function did not answer within {seconds:g} s."
             answer = self._error_answer(504, "handler-timeout", sentence)
             connection.respond(answer.status, answer.headers, _bytes_of(answer))
+
+    def _grow_old(self) -> None:
+        """A stream that never ends would hold its replica, and an old revision, for ever."""
+        seconds = self._server.max_stream_seconds
+        self._server.log.system(
+            f"stream-ended: it lasted {seconds:g} s, which is the most that is allowed", self.call_id
+        )
+        connection = self._connection
+        self.lose_connection()
+        if connection is not None:
+            connection.abort()
 
     def _expire_again(self) -> None:
         seconds = self._server.timeout_seconds + STUCK_SECONDS

@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from pilotlight_runtime.family import Family, proportional_bytes
+
 _MIB = 2**20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 NEAR_SECONDS = 0.2
@@ -36,16 +38,12 @@ def resident_bytes() -> int:
 
 
 def own_bytes() -> int:
-    """Proportional set size: private memory, and of what is shared its part. Takes the kernel a walk of all pages."""
-    with open("/proc/self/smaps_rollup", "rb", buffering=0) as file:
-        for line in file.read(4096).splitlines():
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+    """Proportional set size."""
+    return proportional_bytes("self")
 
 
 class MemoryWatch:
-    """A thread that says when the process uses more than it may: once, with limit and use in MiB.
+    """A thread that says when the process and those it started use more than they may: once, with limit and use in MiB.
 
     Resident memory is the cheap upper bound. Where it is over the limit (a large zygote's pages count there) the exact
     figure is taken: at once when the bound grew by a part of what was left, and now and then in any case, since
@@ -58,6 +56,7 @@ class MemoryWatch:
         self._own = 0
         self._own_at = -EXACT_SECONDS
         self._resident_then = 0
+        self._family = Family()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="memory-watch", daemon=True).start()
@@ -72,10 +71,13 @@ class MemoryWatch:
 
     def look(self, now: float) -> tuple[int, float]:
         """Bytes in use (exact only where it matters), and how long not to look again."""
+        others = self._family.bytes(now)
         used = resident_bytes()
-        if used > self._limit:
+        if used + others > self._limit:
             grown = used - self._resident_then
-            if grown > (self._limit - self._own) // 4 or now - self._own_at >= EXACT_SECONDS:
+            left = self._limit - self._own - others
+            if grown > left // 4 or now - self._own_at >= EXACT_SECONDS:
                 self._own, self._own_at, self._resident_then = own_bytes(), now, used
             used = self._own
+        used += others
         return used, FAR_SECONDS if used < self._limit // 2 else NEAR_SECONDS

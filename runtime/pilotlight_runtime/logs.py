@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 RECORD_START = b"\x1e"
 MAX_TEXT_BYTES = 64 * 1024
 ROTATE_BYTES = 10 * 2**20
-_COPY_BYTES = 2**20
+_COPY_BYTES = 4 * 2**20
 NO_CALL = "-"
 STDOUT, STDERR, SYSTEM = "o", "e", "s"
 
@@ -102,10 +102,11 @@ class LogFile:
             if self._unchecked > self._rotate_bytes // 16:
                 self.rotate_when_large()
 
-    def rotate_when_large(self) -> None:
-        """To be called now and then as well: what is written to descriptors 1 and 2 directly passes nobody."""
+    def rotate_when_large(self) -> bool:
+        """To be called now and then as well: what is written to descriptors 1 and 2 directly passes nobody. Whether it
+        was large; then again soon."""
         if os.getpid() != self._owner:
-            return  # a process that the function forked; its parent does it
+            return False  # a process that the function forked; its parent does it
         with self.lock:
             self._unchecked = 0
             try:
@@ -113,7 +114,8 @@ class LogFile:
                 if size > self._rotate_bytes:
                     self._rotate(size)
             except OSError:
-                return
+                return False
+        return size > self._rotate_bytes
 
     def _rotate(self, size: int) -> None:
         """The same offsets in both files, unless a flood made the log much too large: then its last part is kept."""

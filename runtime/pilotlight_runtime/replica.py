@@ -31,6 +31,7 @@ from pilotlight_runtime.contracts import Application, Identity
 from pilotlight_runtime.failures import LoadFailed, init_failure, user_traceback
 from pilotlight_runtime.loader import PACKAGE, load
 from pilotlight_runtime.server import Connection, Server
+from pilotlight_runtime.tether import Tether
 from pilotlight_runtime.workers import Workers
 
 EXIT_LOAD_FAILED = 66
@@ -42,6 +43,10 @@ DESCRIPTORS = 4
 LAUNCH_SECONDS = 30.0
 ATEXIT_SECONDS = 5.0
 TICK_SECONDS = 1.0
+BUSY_SECONDS, RECENT_SECONDS = 0.2, 60.0
+"""In a replica that has been called a short while ago."""
+FLOOD_SECONDS, FLOOD_LASTS_SECONDS = 0.02, 5.0
+"""While somebody floods the log past us: a program that prints nothing but `y` fills it in 10 ms."""
 BACKLOG = 4096
 
 
@@ -62,6 +67,7 @@ class Order:
     processes: int
     concurrency: int | None
     timeout_seconds: float
+    max_stream_seconds: float
     debug: bool
     idle_end_seconds: float
 
@@ -84,7 +90,8 @@ class Prepared:
         asyncio.set_event_loop(self.loop)
         self.workers = Workers()
         self.workers.warm()
-        faulthandler.enable(file=2)
+        self.tether = Tether()
+        faulthandler.enable(file=2, all_threads=False)  # the others wait, and would push out what was printed before
 
     def rehearse(self) -> None:
         """Not for a child that somebody waits for already."""
@@ -114,6 +121,7 @@ class Replica:
     def __init__(self, prepared: Prepared, listener: int, channel: int, log: int, log_previous: int) -> None:
         self._loop = prepared.loop
         self._workers = prepared.workers
+        self._tether = prepared.tether
         self._listener = socket.socket(fileno=listener)
         self._channel = Channel(socket.socket(fileno=channel))
         self._logs = logs.Logs(logs.LogFile(log, log_previous))
@@ -121,12 +129,14 @@ class Replica:
         os.dup2(log, 2)
         self._phases: dict[str, float] = {}
         self._server: Server | None = None
+        self._flooded_at = -FLOOD_LASTS_SECONDS
 
     def run(self) -> NoReturn:
         try:
             self._order = Order.of(self._channel.receive_launch(LAUNCH_SECONDS))
         except (ConnectionError, TimeoutError):
             os._exit(0)  # nobody wants it any more
+        self._tether.follow(self._channel)
         self._logs.install()
         _set_environment(self._order)
         limits.set_limits(open_files=self._order.open_files, processes=self._order.processes)
@@ -146,7 +156,6 @@ class Replica:
     async def _serve(self, application: Application) -> None:
         """One run of the loop from here to the end: between two, uvloop drops signals."""
         self._loop.add_signal_handler(signal.SIGTERM, self._terminate)
-        self._loop.add_reader(self._channel.fileno(), self._read_channel)
         context = contextvars.copy_context()
         with self._phase("init"):
             await self._init(application, context)
@@ -213,6 +222,7 @@ class Replica:
             context=context,
             slots=slots,
             timeout_seconds=order.timeout_seconds,
+            max_stream_seconds=order.max_stream_seconds,
             debug=order.debug,
             on_stuck=self._say_stuck,
             on_drained=self._drained,
@@ -222,10 +232,6 @@ class Replica:
         sock = self._listener
         listen = self._loop.create_unix_server if sock.family == socket.AF_UNIX else self._loop.create_server
         await listen(lambda: Connection(server), sock=sock, backlog=BACKLOG)
-
-    def _read_channel(self) -> None:
-        if not self._channel.read():
-            self._loop.remove_reader(self._channel.fileno())
 
     # Serving.
 
@@ -242,15 +248,23 @@ class Replica:
 
     def _tick(self) -> None:
         """What nothing else would notice."""
-        self._loop.call_later(TICK_SECONDS, self._tick)
-        self._logs.file.rotate_when_large()
+        now = self._loop.time()
+        if self._logs.file.rotate_when_large():
+            self._flooded_at = now
+        self._loop.call_later(self._tick_seconds(now), self._tick)
         server = self._server
         if server is None or not self._channel.closed or server.in_flight:
             return
-        silent = self._loop.time() - max(server.last_word, self._channel.closed_at)
+        silent = now - max(server.last_word, self._channel.closed_at)
         if silent > self._order.idle_end_seconds:
             self._logs.system(f"idle: no request and no control plane for {silent:.0f} s")
             _exit_orderly(self._logs, 0)
+
+    def _tick_seconds(self, now: float) -> float:
+        if now - self._flooded_at < FLOOD_LASTS_SECONDS:
+            return FLOOD_SECONDS
+        recent = self._server is not None and (self._server.in_flight or now - self._server.last_word < RECENT_SECONDS)
+        return BUSY_SECONDS if recent else TICK_SECONDS
 
     def _watch_memory(self) -> None:
         if self._order.memory_mib is not None:
@@ -333,8 +347,8 @@ def _reseed() -> None:
 def _give_up_rights() -> None:
     """The place for isolation `basic` and `strict`: after the limits are set, before the function's first line runs.
 
-    There is only `none` today. What changes the user here must set the parent-death signal again, which the kernel
-    then clears.
+    There is only `none` today. What changes the user here must have the tether set the parent-death signal again, which
+    the kernel then clears.
     """
 
 

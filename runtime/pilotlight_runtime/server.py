@@ -37,6 +37,7 @@ class Server:
         context: contextvars.Context,
         slots: int,
         timeout_seconds: float,
+        max_stream_seconds: float,
         debug: bool,
         on_stuck: Callable[[str], None],
         on_drained: Callable[[bool], None],
@@ -48,6 +49,7 @@ class Server:
         self.context = context
         self.slots = slots
         self.timeout_seconds = timeout_seconds
+        self.max_stream_seconds = max_stream_seconds
         self.debug = debug
         self.draining = False
         self.connections: set[Connection] = set()

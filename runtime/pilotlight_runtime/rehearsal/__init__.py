@@ -44,6 +44,7 @@ def _server(application: Application, log: logs.Logs, loop: asyncio.AbstractEven
         context=contextvars.copy_context(),
         slots=1,
         timeout_seconds=_SECONDS,
+        max_stream_seconds=_SECONDS,
         debug=False,
         on_stuck=lambda _: None,
         on_drained=lambda _: None,

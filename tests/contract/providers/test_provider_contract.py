@@ -1,7 +1,7 @@
 """What providers/base.py promises, for every provider: each verb once, again, interrupted, and after a crash."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -349,3 +349,150 @@ async def test_nothing_is_started_by_a_closed_provider(provider: Provider) -> No
     await provider.close(keep=False)
     with pytest.raises(PilotlightError):
         await provider.start(a_launch("a"))
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 5])
+async def test_a_cancelled_stop_can_be_stopped_again(provider: Provider, watch: Watching, steps: int) -> None:
+    watching = watch(provider)
+    await provider.start(a_launch("a"))
+    await _cancelled_after(steps, provider.stop("a", grace_seconds=5))
+    await provider.stop("a", grace_seconds=5)
+    assert await ids(provider) == []
+    await watching.until(Ended, "a")
+    await asyncio.sleep(0)
+    assert watching.count(Ended, "a") == 1
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 5, 10])
+async def test_a_crash_in_the_middle_of_a_stop_is_stopped_by_the_next(
+    provider: Provider, world: World, watch: Watching, steps: int
+) -> None:
+    await provider.start(a_launch("a"))
+    task = asyncio.create_task(provider.stop("a", grace_seconds=5))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    world.crash(provider)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    second = await world.open()
+    listed = await ids(second)
+    watching = watch(second)
+    await second.stop("a", grace_seconds=5)
+    assert await ids(second) == []
+    if listed:
+        await watching.until(Ended, "a")
+    assert watching.count(Ended, "a") <= 1
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 5, 20])
+async def test_a_cancelled_prepare_can_be_prepared_again(provider: Provider, steps: int) -> None:
+    await _cancelled_after(steps, provider.prepare(POOL, 1))
+    await provider.prepare(POOL, 1)
+    await provider.start(a_launch("a"))
+    assert await ids(provider) == ["a"]
+
+
+async def test_a_pool_can_be_prepared_again_after_a_crash_in_the_middle(provider: Provider, world: World) -> None:
+    task = asyncio.create_task(provider.prepare(POOL, 1))
+    await asyncio.sleep(0)
+    world.crash(provider)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    second = await world.open()
+    await second.prepare(POOL, 1)
+    await second.start(a_launch("a"))
+    assert await ids(second) == ["a"]
+
+
+async def test_crash_after_crash_keeps_what_runs(provider: Provider, world: World, watch: Watching) -> None:
+    watching = watch(provider)
+    await provider.start(a_launch("a"))
+    await watching.until(BecameReady, "a")
+    for _ in range(3):
+        world.crash(provider)
+        provider = await world.open()
+        assert [(each.id, each.ready) for each in await provider.list()] == [("a", True)]
+    watching = watch(provider)
+    await provider.stop("a", grace_seconds=5)
+    assert (await watching.until(Ended, "a")).reason == "stopped"
+
+
+async def test_an_adopted_ready_replica_is_not_told_ready_again(
+    provider: Provider, world: World, watch: Watching
+) -> None:
+    watching = watch(provider)
+    await provider.start(a_launch("a"))
+    await watching.until(BecameReady, "a")
+    world.crash(provider)
+    second = await world.open()
+    watching = watch(second)
+    await second.stop("a", grace_seconds=5)
+    await watching.until(Ended, "a")
+    assert watching.count(BecameReady, "a") == 0
+
+
+async def test_several_ends_while_nobody_looked_are_each_told_once(
+    provider: Provider, world: World, watch: Watching
+) -> None:
+    watching = watch(provider)
+    for name in ("a", "b", "c"):
+        await provider.start(a_launch(name))
+        await watching.until(BecameReady, name)
+    world.crash(provider)
+    for name in ("a", "b"):
+        await world.kill(name)
+    second = await world.open()
+    watching = watch(second)
+    for name in ("a", "b"):
+        await watching.until(Ended, name)
+    assert await ids(second) == ["c"]
+    assert [watching.count(Ended, name) for name in ("a", "b", "c")] == [1, 1, 0]
+
+
+async def test_an_end_that_was_told_is_not_told_again_by_the_next(
+    provider: Provider, world: World, watch: Watching
+) -> None:
+    watching = watch(provider)
+    await provider.start(a_launch("a"))
+    await provider.stop("a", grace_seconds=5)
+    await watching.until(Ended, "a")
+    world.crash(provider)
+    second = await world.open()
+    watching = watch(second)
+    await second.start(a_launch("b"))
+    await watching.until(BecameReady, "b")
+    assert watching.count(Ended, "a") == 0
+
+
+async def test_what_has_ended_has_no_usage(provider: Provider) -> None:
+    await provider.start(a_launch("a"))
+    await provider.stop("a", grace_seconds=5)
+    assert await provider.usage("a") is None
+
+
+async def test_logs_of_what_has_ended_are_there_for_the_next_too(
+    provider: Provider, world: World, watch: Watching
+) -> None:
+    watching = watch(provider)
+    await provider.start(a_launch("a"))
+    await watching.until(BecameReady, "a")
+    await world.say("a", "one")
+    world.crash(provider)
+    second = await world.open()
+    await second.stop("a", grace_seconds=5)
+    assert await lines(second.logs(HELLO)) == ["one"]
+
+
+async def test_closing_twice_is_closing_once(provider: Provider) -> None:
+    await provider.start(a_launch("a"))
+    await provider.close(keep=False)
+    await provider.close(keep=False)
+    assert await ids(provider) == []
+
+
+async def _cancelled_after(steps: int, verb: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(verb)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

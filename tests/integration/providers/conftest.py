@@ -17,6 +17,14 @@ HANDLERS = {
         "import subprocess\n\nchild = subprocess.Popen(['sleep', '600'])\n\n"
         "def handle(event, context):\n    return str(child.pid)\n"
     ),
+    "escapes": (
+        "import subprocess\n\nchild = subprocess.Popen(['sleep', '600'], start_new_session=True)\n\n"
+        "def handle(event, context):\n    return str(child.pid)\n"
+    ),
+    "holds": (  # one call into C that lets no other thread run
+        "import ctypes\n\ndef handle(event, context):\n"
+        "    held = bytearray(b'x') * 300_000_000\n    ctypes.PyDLL(None).sleep(60)\n"
+    ),
     "inspect": (
         "import json, os\n\ndef handle(event, context):\n"
         "    folder = os.environ.get('PILOTLIGHT_SECRETS')\n"

@@ -98,7 +98,7 @@ async def test_a_replica_that_does_not_end_in_its_grace_is_killed(provider: Proc
     await asyncio.sleep(0.05)
     await provider.stop("a", grace_seconds=0.2)
     ended = await watching.until(Ended, "a")
-    assert (ended.reason, ended.signal) == ("stopped", signal.SIGKILL)
+    assert (ended.reason, ended.signal) == ("killed", signal.SIGKILL)
     await asyncio.gather(calling, return_exceptions=True)
 
 
@@ -236,6 +236,19 @@ async def test_an_end_that_its_zygote_never_tells_is_told_all_the_same(
     os.kill(zygote_of(provider), signal.SIGSTOP)
     os.kill(pid_of(provider, "a"), signal.SIGKILL)
     assert (await watching.until(Ended, "a")).reason == "lost"
+
+
+async def test_out_of_memory_is_seen_also_where_the_replica_cannot_look(
+    provider: ProcessProvider, watching: Watch
+) -> None:
+    running = await provider.start(a_launch("a", bundle="holds", limits=Limits(memory_mib=64)))
+    calling = asyncio.create_task(call(running.address))
+    ended = await watching.until(Ended, "a")
+    assert (ended.reason, ended.signal) == ("out-of-memory", signal.SIGKILL)
+    assert "the limit is 64 MiB" in ended.detail
+    await asyncio.gather(calling, return_exceptions=True)
+    [line] = [line async for line in provider.logs(a_launch("a").function)]
+    assert (line.stream, line.text) == ("system", ended.detail)
 
 
 async def test_out_of_memory_is_said(provider: ProcessProvider, watching: Watch) -> None:

@@ -1,6 +1,7 @@
 """How a replica ends: asked to, out of time, out of memory, or alone."""
 
 import fcntl
+import http.client
 import os
 import signal
 import socket
@@ -93,6 +94,53 @@ def handle(event, context): pass
     assert replica.call().status == 200
 
 
+def test_a_kept_replica_in_a_long_import_outlives_its_zygote(start_zygote: StartZygote, folder: Path) -> None:
+    zygote = start_zygote()
+    source = f"""
+import pathlib, time
+while not pathlib.Path({str(folder / "import-gate")!r}).exists():
+    time.sleep(0.005)
+def handle(event, context): pass
+"""
+    replica = zygote.launch(source)
+    until(lambda: _was_read(replica.channel))
+    time.sleep(0.05)
+    zygote.process.kill()
+    zygote.process.wait()
+    (folder / "import-gate").touch()
+    replica.ready()
+    assert replica.call().status == 200
+
+
+def test_a_replica_that_was_not_kept_dies_with_its_zygote(start_zygote: StartZygote) -> None:
+    zygote = start_zygote()
+    replica = zygote.launch("def handle(event, context): pass\n", keep=False)
+    replica.ready()
+    zygote.process.kill()
+    zygote.process.wait()
+    until(lambda: not alive(replica.pid))
+
+
+def test_a_stream_that_lasts_too_long_is_cut_and_its_slot_is_free(zygote: Zygote) -> None:
+    source = "import time\ndef handle(e, c):\n    while e.body:\n        yield 'x'\n        time.sleep(0.02)\n"
+    replica = zygote.serve(source, max_stream_seconds=0.3, concurrency=1)
+    with pytest.raises(http.client.IncompleteRead):
+        replica.call(body=b"1", headers={"X-Call-Id": "c9"})
+    assert until(lambda: replica.call(body=b"").status == 200)
+    (record,) = replica.records()
+    assert (record.stream, record.call_id) == ("s", "c9")
+    assert record.text == "stream-ended: it lasted 0.3 s, which is the most that is allowed"
+
+
+def test_a_stream_that_ignores_its_end_ends_its_replica(zygote: Zygote) -> None:
+    source = "import time\ndef handle(e, c):\n    yield 'x'\n    time.sleep(60)\n"
+    replica = zygote.serve(source, max_stream_seconds=0.1, timeout_seconds=0.2)
+    with pytest.raises(http.client.IncompleteRead):
+        replica.call()
+    assert replica.hear()["reason"] == "stuck"
+    assert zygote.status_of(replica) == EXIT_STUCK
+
+
 def test_a_sync_handler_over_its_time_is_answered_504_and_keeps_its_slot(zygote: Zygote) -> None:
     replica = zygote.serve(SLEEPING, timeout_seconds=0.2, concurrency=1)
     reply = replica.call(body=b"0.6", headers={"X-Call-Id": "c7"})
@@ -164,6 +212,47 @@ def handle(event, context):
     assert zygote.status_of(replica) == EXIT_OUT_OF_MEMORY
     assert replica.records()[-1].stream == "s"
     sock.close()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "subprocess.Popen([sys.executable, '-c', GROW])",
+        "subprocess.Popen(['sh', '-c', f'{sys.executable} -c {shlex.quote(GROW)} &']).wait()",
+        "os.fork() or exec(GROW)",
+    ],
+    ids=["program", "orphan", "forked"],
+)
+def test_what_its_children_use_counts_too(zygote: Zygote, start: str) -> None:
+    source = f"""
+import os, shlex, subprocess, sys
+GROW = "import time; held = bytearray(b'x') * 200_000_000; time.sleep(30)"
+def handle(event, context):
+    {start}
+    import time
+    time.sleep(30)
+"""
+    replica = zygote.serve(source, memory_mib=120)
+    sock = _begin(replica, b"", "")
+    ending = replica.hear()
+    assert (ending["type"], ending["reason"]) == ("ending", "out-of-memory")
+    os.killpg(replica.pid, signal.SIGKILL)  # as its provider does
+    sock.close()
+
+
+def test_children_that_share_their_parents_memory_do_not_count_it_again(zygote: Zygote) -> None:
+    source = """
+import os, time
+held = bytearray(b"x") * 100_000_000
+def handle(event, context):
+    for _ in range(4):
+        if os.fork() == 0:
+            time.sleep(3)
+            os._exit(0)
+    time.sleep(2.5)
+    return "alive"
+"""
+    assert zygote.serve(source, memory_mib=200).call().body == b"alive"
 
 
 def test_a_replica_within_its_memory_limit_lives(zygote: Zygote) -> None:

@@ -204,7 +204,8 @@ class Zygote:
         defaults: dict[str, Any] = {
             "type": "launch", "id": replica.id, "function": "hello.openfaas-fn", "revision": "7", "bundle": str(bundle),
             "contract": "http", "handler": "handler", "variables": {}, "secrets_dir": None, "memory_mib": None,
-            "open_files": 1024, "processes": 4096, "concurrency": None, "timeout_seconds": 10.0, "debug": False,
+            "open_files": 1024, "processes": 4096, "concurrency": None, "timeout_seconds": 10.0,
+            "max_stream_seconds": 3600.0, "debug": False,
             "idle_end_seconds": 900,
         }  # fmt: skip
         launch.send(replica.channel, defaults | order)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pilotlight.providers.process.cgroups import Overuse
 from pilotlight.providers.process.ends import Status, how_it_ended
 from pilotlight.providers.process.messages import Ending, Failed
 
@@ -25,6 +26,17 @@ def test_a_status_has_a_sentence(status: int, reason: str, detail: str) -> None:
 def test_what_was_asked_for_is_no_accident() -> None:
     ended = how_it_ended("a", status=Status(code=15), stopping=True)
     assert (ended.reason, ended.signal) == ("stopped", 15)
+
+
+def test_what_had_to_be_insisted_on_is_said() -> None:
+    ended = how_it_ended("a", status=Status(code=9), stopping=True, insisted_after=2.5)
+    assert (ended.reason, ended.signal) == ("killed", 9)
+    assert ended.detail == "killed: it did not end within 2.5 s after it was told to"
+
+
+def test_the_kernels_word_about_memory_counts_as_the_replicas_own() -> None:
+    ended = how_it_ended("a", status=Status(code=9), stopping=False, overuse=Overuse(64, 65))
+    assert (ended.reason, ended.detail) == ("out-of-memory", "out of memory: 65 MiB in use, the limit is 64 MiB")
 
 
 def test_without_a_status_it_is_lost() -> None:

@@ -192,3 +192,38 @@ def test_any_bytes_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, li
     write(files, "a", b"".join(line + b"\n" for line in lines))
     assert len(asyncio.run(read(files, tail=tail))) == min(tail, len(lines))
     assert len(asyncio.run(read(files))) == len(lines)
+
+
+async def test_a_note_on_an_end_comes_after_the_last_line(files: LogFiles) -> None:
+    write(files, "a", record(1, "one") + b"without its newline")
+    files.note(F, "a", "killed")
+    line = (await read(files))[-1]
+    assert (line.stream, line.text) == ("system", "killed")
+    assert await texts(files, tail=2) == ["without its newline", "killed"]
+
+
+def test_a_note_makes_no_file(files: LogFiles) -> None:
+    files.note(F, "never", "killed")
+    assert not os.path.exists(files.path(F, "never"))
+
+
+async def test_a_log_that_is_much_too_long_is_cut_to_its_last_part(
+    files: LogFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logfiles, "GUARD_BYTES", 1000)
+    monkeypatch.setattr(logfiles, "KEPT_BYTES", 100)
+    write(files, "a", b"".join(record(number, f"line {number}") for number in range(100)))
+    path = files.path(F, "a")
+    inode = os.stat(path).st_ino
+    files.guard([path, files.path(F, "never")])
+    assert (os.stat(path).st_size, os.stat(path).st_ino) == (0, inode)
+    assert (await texts(files))[-1] == "line 99"
+    assert os.stat(path.replace(".log", ".1.log")).st_size == 100
+
+
+def test_a_log_within_its_bounds_is_left_alone(files: LogFiles) -> None:
+    write(files, "a", record(1, "one"))
+    path = files.path(F, "a")
+    before = os.stat(path)
+    files.guard([path])
+    assert os.stat(path) == before

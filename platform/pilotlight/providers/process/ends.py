@@ -5,6 +5,7 @@ import signal
 from dataclasses import dataclass
 
 from pilotlight.providers.base import Ended
+from pilotlight.providers.process.cgroups import Overuse
 from pilotlight.providers.process.messages import Ending, Failed
 
 _OWN_WORDS = {"out-of-memory": "out-of-memory", "stuck": "stuck", "idle": "stopped"}
@@ -24,11 +25,19 @@ def how_it_ended(
     *,
     status: Status | None,
     stopping: bool,
+    insisted_after: float | None = None,
     cause: Failed | Ending | None = None,
+    overuse: Overuse | None = None,
     last_lines: tuple[str, ...] = (),
 ) -> Ended:
-    """What the replica said itself comes first, then that it was asked to, then its status; without any it is lost."""
-    reason, detail = _reason(status, stopping, cause)
+    """What the replica said itself comes first (or the kernel of its memory), then that it was asked to, or made to
+    after so many seconds, then its status; without any it is lost."""
+    if overuse is not None and cause is None:
+        cause = out_of_memory(overuse)
+    if insisted_after is not None and cause is None:
+        reason, detail = "killed", f"killed: it did not end within {insisted_after:g} s after it was told to"
+    else:
+        reason, detail = _reason(status, stopping, cause)
     code = None if status is None else os.waitstatus_to_exitcode(status.code)
     failed = cause if isinstance(cause, Failed) else None
     return Ended(
@@ -43,6 +52,12 @@ def how_it_ended(
         source=failed.source if failed else None,
         last_lines=last_lines,
     )
+
+
+def out_of_memory(overuse: Overuse) -> Ending:
+    """In the runtime's words."""
+    detail = f"out of memory: {overuse.used_mib} MiB in use, the limit is {overuse.limit_mib} MiB"
+    return Ending(reason="out-of-memory", detail=detail)
 
 
 def _reason(status: Status | None, stopping: bool, cause: Failed | Ending | None) -> tuple[str, str]:

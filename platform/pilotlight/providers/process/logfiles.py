@@ -24,11 +24,13 @@ from typing import IO
 
 from pilotlight.core.spec import FunctionKey
 from pilotlight.providers.base import LogLine
-from pilotlight_runtime.logs import parse_line
+from pilotlight_runtime.logs import NO_CALL, ROTATE_BYTES, SYSTEM, format_lines, parse_line
 
 SPARES = 4
 FILES, TOTAL_BYTES = 10, 100 * 2**20
 """Kept per function, with all its replicas; files of running ones are never removed."""
+GUARD_BYTES, KEPT_BYTES = 4 * ROTATE_BYTES, ROTATE_BYTES
+"""A log that its replica does not bound (it hangs, or the file's writer has outlived it) is cut to its last part."""
 CHUNK = 64 * 1024
 BATCH = 1000
 POLL_SECONDS = 0.2
@@ -111,7 +113,7 @@ class LogFiles:
     def path(self, function: FunctionKey, replica: str) -> str:
         return f"{self._root}/{function}/{replica}.log"
 
-    def last_lines(self, function: FunctionKey, replica: str, count: int = 10) -> tuple[str, ...]:
+    def last_lines(self, function: FunctionKey, replica: str, count: int = 20) -> tuple[str, ...]:
         if replica in self._nameless:
             self.settle()
         path = self.path(function, replica)
@@ -120,6 +122,25 @@ class LogFiles:
         except FileNotFoundError:
             return ()
         return tuple(line.text for line in _tail(path, size, count, most=CHUNK))
+
+    def note(self, function: FunctionKey, replica: str, text: str) -> None:
+        """A line of ours at the log's end, on how a replica ended that could not say so itself."""
+        path = self.path(function, replica)
+        record = format_lines(SYSTEM, NO_CALL, text.encode())
+        with suppress(OSError), open(path, "r+b", buffering=0) as file:  # never a new file
+            size = file.seek(0, os.SEEK_END)
+            half = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+            file.write(b"\n" + record if half else record)
+
+    def guard(self, paths: Iterable[str]) -> None:
+        """Cut those that are much too long; their replicas go on writing to the same files."""
+        for path in paths:
+            with suppress(OSError):
+                if os.stat(path).st_size > GUARD_BYTES:
+                    _cut(path)
+            with suppress(OSError):
+                if os.stat(_before(path)).st_size > GUARD_BYTES:
+                    os.truncate(_before(path), 0)
 
     def prune(self, function: FunctionKey, running: Collection[str]) -> None:
         """Empty files of ended replicas go, then their oldest ones until the rest is within the limits."""
@@ -231,6 +252,16 @@ def _make(path: str, *, spare: bool = False) -> Pair:
     except BaseException:
         os.close(log)
         raise
+
+
+def _cut(path: str) -> None:
+    """As the runtime does when it turns a log over: what was read last of it lies in the part before."""
+    with open(path, "rb", buffering=0) as log, open(_before(path), "r+b", buffering=0) as previous:
+        size = os.fstat(log.fileno()).st_size
+        part = os.pread(log.fileno(), KEPT_BYTES, size - KEPT_BYTES)
+        previous.truncate(0)
+        previous.write(part)
+    os.truncate(path, 0)
 
 
 def _lines(path: str, end: int) -> Iterator[LogLine]:

@@ -20,6 +20,7 @@ from pilotlight.providers.process.messages import Hello
 from pilotlight.providers.process.records import RunDir, ZygoteRecord
 from pilotlight.providers.process.spawn import Recipe, bound, connect, last_words, spawn
 from pilotlight.providers.process.zygote import Zygote, ZygoteGone
+from pilotlight_runtime import __version__
 from pilotlight_runtime.launch import encode
 
 log = structlog.get_logger(__name__)
@@ -120,8 +121,12 @@ class Pools:
         """Take up the conversation with those that live; what each said. The others are gone afterwards. `children`
         are the recorded replicas of each: their ends are wanted."""
         found = await asyncio.gather(*(self._adopt(record, children.get(record.id, set())) for record in records))
+        stale = {zygote.record.id for zygote, hello in filter(None, found) if hello.runtime != __version__}
         for zygote in sorted(self._zygotes.values(), key=lambda z: z.process.started):
             group = self._group(zygote.pool)
+            if zygote.record.id in stale:  # of another version of the platform: its replicas live on, new ones are ours
+                zygote.retire()
+                continue
             if group.current is not None:
                 group.current.retire()
             group.current, group.claimed = zygote, False
@@ -215,10 +220,10 @@ class Pools:
         if rest > 0:
             await asyncio.sleep(rest)
 
-    def _failed(self, group: _Group, why: str) -> None:
+    def _failed(self, group: _Group, why: str, *, longest: float = LONGEST_PAUSE) -> None:
         group.failures += 1
         group.last_words = why
-        pause = min(FIRST_PAUSE * 2 ** min(group.failures - 2, 10), LONGEST_PAUSE) if group.failures > 1 else 0.0
+        pause = min(FIRST_PAUSE * 2 ** min(group.failures - 2, 10), longest) if group.failures > 1 else 0.0
         group.not_before = asyncio.get_running_loop().time() + pause
 
     def _zygote_gone(self, zygote: Zygote) -> None:
@@ -228,7 +233,8 @@ class Pools:
             words = last_words(self._run.zygote_log(zygote.record.id))
             log.warning("zygote ended", zygote=zygote.record.id, last_words=words)
             if asyncio.get_running_loop().time() - zygote.began < EARLY_SECONDS:
-                self._failed(group, words)
+                # One that came up was more likely killed than broken: the next try is soon enough to be waited for.
+                self._failed(group, words, longest=WAIT_AT_MOST if zygote.greeted else LONGEST_PAUSE)
             else:
                 group.failures = 0
         self._run.drop_zygote(zygote.record)

@@ -71,6 +71,16 @@ def usage(pid: int) -> Usage | None:
     return Usage(cpu_seconds=found.cpu_seconds, memory_mib=resident * _PAGE / 2**20)
 
 
+def anonymous_mib(pid: int) -> float:
+    """Resident memory that no file backs, what is shared with its zygote included; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb", buffering=0) as file:
+            fields = file.read(256).split()
+        return (int(fields[1]) - int(fields[2])) * _PAGE / 2**20
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return 0.0
+
+
 class Process:
     """One process that may not be a child of ours; `fd` is readable once it has ended."""
 

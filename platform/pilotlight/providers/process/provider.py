@@ -14,7 +14,7 @@ from pilotlight.config import Sandbox, Settings
 from pilotlight.core.errors import StartFailed
 from pilotlight.core.spec import FunctionKey
 from pilotlight.providers.base import Ended, Event, Launch, LogLine, Node, Pool, Running, Usage
-from pilotlight.providers.process import procfs
+from pilotlight.providers.process import cgroups, procfs
 from pilotlight.providers.process.adoption import adopt, await_readiness, learn_readiness
 from pilotlight.providers.process.logfiles import LogFiles
 from pilotlight.providers.process.pools import Pools
@@ -30,6 +30,10 @@ log = structlog.get_logger(__name__)
 WORD_SECONDS = 60.0
 """Adopted replicas hear this often that there is a control plane; the others have it at the end of their channel."""
 SETTLE_SECONDS = 0.05
+UNSAID = ("signal", "exit", "lost", "killed")
+"""Ends that a replica could not tell its log."""
+GUARD_SECONDS = 1.0
+"""This often is looked at what replicas should bound themselves: their memory and their logs."""
 
 
 class ProcessProvider:
@@ -44,7 +48,9 @@ class ProcessProvider:
         environment_dir: Callable[[str], Path],
         bundle_dir: Callable[[str], Path],
         prime: Callable[[str], Path | None] = lambda _environment: None,
+        groups: cgroups.Groups | None = None,
     ) -> None:
+        """`groups`: where memory limits are control groups; None where replicas watch themselves."""
         self._settings = settings
         self._sandbox = sandbox
         self._run = RunDir(settings.run_dir, sandbox)
@@ -63,7 +69,9 @@ class ProcessProvider:
             ended=self._status_known,
             gone=self._zygote_gone,
         )
+        self._groups = groups
         self._starter = Starter(
+            groups=groups,
             run=self._run,
             logs=self._logs,
             pools=self._pools,
@@ -134,7 +142,10 @@ class ProcessProvider:
         async with asyncio.TaskGroup() as group:
             for replica in tuple(self._replicas.values()):
                 group.create_task(self._learn(replica))
+        if self._groups is not None:
+            await asyncio.to_thread(self._groups.sweep, set(self._replicas))
         self._spawn(self._give_word())
+        self._spawn(self._guard())
 
     async def close(self, *, keep: bool) -> None:
         self._closing = True
@@ -148,7 +159,8 @@ class ProcessProvider:
     # What replicas and zygotes tell
 
     def _make(self, record: ReplicaRecord, process: procfs.Process | None, zygote: Zygote | None) -> Replica:
-        replica = Replica(record, process, zygote, ready=self._became_ready, ended=self._ended)
+        group = None if self._groups is None else self._groups.of(record.id)
+        replica = Replica(record, process, zygote, group=group, ready=self._became_ready, ended=self._ended)
         self._replicas[record.id] = replica
         return replica
 
@@ -161,15 +173,19 @@ class ProcessProvider:
 
     def _ended(self, replica: Replica, ended: Ended) -> None:
         """Records go after the word: after a crash in between it is said again, by the next control plane."""
-        self._events.put_nowait(replace(ended, last_lines=self._logs.last_lines(replica.record.function, replica.id)))
+        function = replica.record.function
+        self._events.put_nowait(replace(ended, last_lines=self._logs.last_lines(function, replica.id)))
+        if ended.reason in UNSAID or (ended.reason == "out-of-memory" and ended.signal is not None):
+            self._logs.note(function, replica.id, ended.detail)
         self._replicas.pop(replica.id, None)
         self._run.drop_replica(replica.record)
         if replica.zygote is not None:
             replica.zygote.forget(replica.id)
             self._pools.release(replica.zygote)
-        function = replica.record.function
         running = {other.id for other in self._replicas.values() if other.record.function == function}
         self._spawn(asyncio.to_thread(self._logs.prune, function, running | set(self._starting)))
+        if replica.group is not None:
+            self._spawn(asyncio.to_thread(replica.group.remove))
 
     def _status_known(self, zygote: Zygote, replica: str) -> None:
         found = self._replicas.get(replica)
@@ -200,6 +216,14 @@ class ProcessProvider:
             mute = [replica for replica in self._replicas.values() if not replica.has_channel]
             await asyncio.gather(*(ask_ready(replica.record.socket, seconds=5) for replica in mute))
             self._pools.settle()
+
+    async def _guard(self) -> None:
+        while True:
+            await asyncio.sleep(GUARD_SECONDS)
+            for replica in tuple(self._replicas.values()):
+                replica.check_memory()
+            paths = [self._logs.path(each.record.function, each.id) for each in self._replicas.values()]
+            await asyncio.to_thread(self._logs.guard, paths)
 
     def _started(self, replica: str, task: asyncio.Task[Replica]) -> None:
         del self._starting[replica]

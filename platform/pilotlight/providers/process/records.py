@@ -8,6 +8,7 @@
 Only `secrets` can be reached by the functions' user, and what lies there is never opened by us again.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -55,6 +56,10 @@ class ReplicaRecord(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 0
     """0: not known to be ready."""
     phases: dict[str, float] = {}
+    memory_mib: int = 0
+    """The limit that it watches itself; 0: none."""
+    inherited_mib: float = 0.0
+    """Of the memory that is not files: what it had of its zygote when it began."""
 
 
 class RunDir:
@@ -90,7 +95,9 @@ class RunDir:
         path = self._record(record)
         fd = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, msgspec.json.encode(record))
+            data = msgspec.json.encode(record)
+            if os.write(fd, data) != len(data):  # a disk that becomes full takes a part, and says so the next time
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(fd)
         os.rename(f"{path}.tmp", path)

@@ -1,6 +1,7 @@
 """One replica as the provider sees it: its channel, its process, and the one telling of its end."""
 
 import asyncio
+import math
 import signal
 import socket
 from collections.abc import Callable
@@ -10,7 +11,8 @@ import msgspec
 
 from pilotlight.providers.base import BecameReady, Ended, Running
 from pilotlight.providers.process import procfs
-from pilotlight.providers.process.ends import Status, how_it_ended
+from pilotlight.providers.process.cgroups import Group, Overuse
+from pilotlight.providers.process.ends import Status, how_it_ended, out_of_memory
 from pilotlight.providers.process.messages import Ending, Failed, Ready, from_replica
 from pilotlight.providers.process.records import ReplicaRecord
 from pilotlight.providers.process.wire import Wire
@@ -34,11 +36,13 @@ class Replica:
         process: procfs.Process | None,
         zygote: Zygote | None,
         *,
+        group: Group | None = None,
         ready: Callable[["Replica"], None],
         ended: Callable[["Replica", Ended], None],
     ) -> None:
         self.record = record
         self.zygote = zygote
+        self.group = group
         self.is_ready = False
         self.has_ended = asyncio.Event()
         self._process = process
@@ -46,6 +50,7 @@ class Replica:
         self._tell_ready = ready
         self._tell_ended = ended
         self._stopping = False
+        self._insisted_after: float | None = None
         self._cause: Failed | Ending | None = None
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -108,6 +113,7 @@ class Replica:
         self._signal(signal.SIGTERM)
         if await self._gone_within(grace_seconds):
             return
+        self._insisted_after = grace_seconds
         self._kill()
         if not await self._gone_within(KILL_SECONDS):
             self._finish(None)
@@ -121,6 +127,17 @@ class Replica:
     def status_known(self) -> None:
         """Its zygote has waited for it."""
         self._process_ended()
+
+    def check_memory(self) -> None:
+        """It watches itself, but a call that lets no other thread run keeps it from that. What it shared at first and
+        has since written to is not in this figure, so it is never too large."""
+        limit = self.record.memory_mib
+        used = (
+            math.ceil(procfs.anonymous_mib(self.record.pid) - self.record.inherited_mib) if limit and self.alive else 0
+        )
+        if used > limit and self._cause is None:
+            self._cause = out_of_memory(Overuse(limit, used))
+            self._kill()
 
     def leave(self) -> None:
         """Let it run, and let go of it."""
@@ -157,13 +174,21 @@ class Replica:
     def _finish(self, status: Status | None) -> None:
         if self.has_ended.is_set():
             return
+        ended = how_it_ended(
+            self.id,
+            status=status,
+            stopping=self._stopping,
+            insisted_after=self._insisted_after,
+            cause=self._cause,
+            overuse=self.group.overuse() if self.group else None,
+        )
         self._kill()  # what it started itself
         if self._channel is not None:
             self._channel.close()
             self._channel = None
         self._release()
         self.has_ended.set()
-        self._tell_ended(self, how_it_ended(self.id, status=status, stopping=self._stopping, cause=self._cause))
+        self._tell_ended(self, ended)
 
     def _release(self) -> None:
         if self._timer is not None:

@@ -5,6 +5,7 @@ control plane ends the children of zygotes that it finds no record of. This is t
 for: nothing here syncs to disk, starts a thread or a program.
 """
 
+import asyncio
 import errno
 import os
 import socket
@@ -18,6 +19,7 @@ from pilotlight.config import Settings
 from pilotlight.core.errors import StartFailed, StorageFull
 from pilotlight.providers.base import Launch
 from pilotlight.providers.process import procfs
+from pilotlight.providers.process.cgroups import Group, Groups
 from pilotlight.providers.process.logfiles import LogFiles
 from pilotlight.providers.process.messages import Launched
 from pilotlight.providers.process.pools import Pools
@@ -36,6 +38,8 @@ class Starter:
     pools: Pools
     bundle_dir: Callable[[str], Path]
     settings: Settings
+    groups: Groups | None
+    """None: replicas watch their memory themselves."""
     make: Callable[[ReplicaRecord, procfs.Process | None, Zygote], Replica]
     """Makes the replica known, so that its end is told."""
 
@@ -66,28 +70,40 @@ class Starter:
         waited = not self.pools.has(launch.pool)
         zygote = await self.pools.zygote_for(launch.pool)
         had_zygote = time.perf_counter()
-        frame = encode(self._message(launch))
         with _Parts(self.run, self.logs, launch) as parts:
-            unsent = frame[parts.channel.send(frame) :]  # what is larger than the socket's buffer waits for its reader
+            group = await self._make_group(launch)
             try:
+                frame = encode(self._message(launch, limited=group is not None))
+                # What is larger than the socket's buffer waits for its reader, and all of it for the group.
+                unsent = frame if group else frame[parts.channel.send(frame) :]
                 launched = await zygote.launch(launch.id, launch.function, launch.revision, parts.theirs)
+                process = procfs.find(launched.pid, launched.started, parent=zygote.process.pid)
+                if group is not None and process is not None:
+                    await asyncio.to_thread(group.add, process.pid)
             except BaseException:
                 zygote.children.discard(launch.id)
+                if group is not None:
+                    await asyncio.shield(asyncio.to_thread(group.remove))
                 raise
             phases = {"zygote": (had_zygote - began) * 1000} if waited else {}
             phases["claim" if launched.spare else "fork"] = (time.perf_counter() - had_zygote) * 1000
-            return self._keep(launch, launched, zygote, phases, parts, unsent)
+            return self._keep(launch, launched, process, zygote, phases, parts, unsent)
+
+    async def _make_group(self, launch: Launch) -> Group | None:
+        if self.groups is None or launch.limits.memory_mib is None:
+            return None
+        return await asyncio.to_thread(self.groups.make, launch.id, launch.limits.memory_mib)
 
     def _keep(
         self,
         launch: Launch,
         launched: Launched,
+        process: procfs.Process | None,
         zygote: Zygote,
         phases: dict[str, float],
         parts: "_Parts",
         unsent: bytes,
     ) -> Replica:
-        process = procfs.find(launched.pid, launched.started, parent=zygote.process.pid)
         record = ReplicaRecord(
             id=launch.id,
             function=launch.function,
@@ -98,6 +114,8 @@ class Starter:
             socket=self.run.replica_socket(launch.id),
             spare_log=parts.logs.spare,
             phases=phases,
+            memory_mib=self._watched_limit(launch),
+            inherited_mib=procfs.anonymous_mib(launched.pid),
         )
         try:
             self.run.write(record)
@@ -110,7 +128,11 @@ class Starter:
         replica.listen(parts.take_channel(), unsent)
         return replica
 
-    def _message(self, launch: Launch) -> Message:
+    def _watched_limit(self, launch: Launch) -> int:
+        return 0 if self.groups is not None else launch.limits.memory_mib or 0
+
+    def _message(self, launch: Launch, *, limited: bool) -> Message:
+        """`limited`: by a control group, so that it need not watch its memory."""
         return {
             "type": "launch",
             "id": launch.id,
@@ -121,11 +143,12 @@ class Starter:
             "handler": launch.handler,
             "variables": dict(launch.variables),
             "secrets_dir": self.run.store_secrets(launch.id, launch.secrets),
-            "memory_mib": launch.limits.memory_mib,
+            "memory_mib": None if limited else launch.limits.memory_mib,
             "open_files": launch.limits.open_files,
             "processes": launch.limits.processes,
             "concurrency": launch.concurrency,
             "timeout_seconds": launch.timeout_seconds,
+            "max_stream_seconds": launch.max_stream_seconds,
             "debug": launch.debug,
             "idle_end_seconds": self.settings.pool.idle_end_seconds,
         }

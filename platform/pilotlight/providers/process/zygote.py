@@ -78,6 +78,11 @@ class Zygote:
             self.alive and not self._killed and not self.retiring and set(pool.preimports) <= set(self.pool.preimports)
         )
 
+    @property
+    def greeted(self) -> bool:
+        """Whether it said hello: it came up, whatever happened to it afterwards."""
+        return self._hello.done() and not self._hello.cancelled() and self._hello.exception() is None
+
     async def hello(self, seconds: float) -> Hello:
         """What it says first, once it has imported everything. One that does not say it is ended."""
         try:
