@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,16 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 READY = re.compile(r"is ready on (http://\S+)")
+ACTIVATE = """
+import fcntl, os, sys
+numbers = [fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, 100) for number in sys.argv[1].split(",")]
+os.closerange(3, 100)
+for place, number in enumerate(numbers, 3):
+    os.dup2(number, place)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(numbers)))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""What systemd does for a service with sockets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,7 @@ class Server:
         settings: Mapping[str, object] | None = None,
         variables: Mapping[str, str] | None = None,
         keep_folder: bool = False,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         # Not pytest's folder: functions run as another user when tests run as root, and must reach theirs.
         self.folder = Path(tempfile.mkdtemp(prefix="pl-"))
@@ -58,11 +69,17 @@ class Server:
         self._flags = [*flags, *(f"--set={name}={value}" for name, value in (settings or {}).items())]
         self._variables = dict(variables or {})
         self._keep_folder = keep_folder
+        self._sockets = sockets
+        """Listening: the public one, then that for metrics; as passed by a service manager."""
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
     def __enter__(self) -> "Server":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,14 +101,23 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, *, port: int = 0) -> None:
+    def start(self, *, port: int = 0, variables: Mapping[str, str] | None = None) -> None:
         """Returns when it is ready; AssertionError with its log when it does not get there."""
         command = [sys.executable, "-m", "faasctl", "serve", f"--data-dir={self.data_dir}"]
         command += [f"--port={port}", "--metrics-port=0", *self._flags]
+        numbers = [sock.fileno() for sock in self._sockets]
+        if numbers:
+            command = [sys.executable, "-c", ACTIVATE, ",".join(map(str, numbers)), *command]
         with self.log.open("ab") as log:
             begin = log.tell()
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment | dict(variables or {}),
+                start_new_session=True,
+                pass_fds=numbers,
             )
         match = wait_for(lambda: READY.search(self.log.read_text()[begin:]) or self._over(), seconds=60)
         assert match is not True, f"the server ended:\n{self.log.read_text()}"

@@ -32,7 +32,7 @@ class Outcome:
 async def burst(url: str, count: int, *, body: bytes = b"x", timeout: float = 60) -> Outcome:
     """`count` requests at once, each on a connection of its own."""
     outcome = Outcome()
-    connections = [await _Connection.open(url) for _ in range(count)]
+    connections = [await Connection.open(url) for _ in range(count)]
     try:
         async with asyncio.timeout(timeout):
             await asyncio.gather(*(_one(connection, body, outcome) for connection in connections))
@@ -52,19 +52,19 @@ async def steady(
     total = int(rate * seconds)
 
     async def work(index: int) -> None:
-        connection = await _Connection.open(url, method)
+        connection = await Connection.open(url, method)
         for number in range(index, total, connections):
             await asyncio.sleep(max(0.0, begin + number / rate - time.perf_counter()))
             if not await _one(connection, body, outcome):
                 connection.close()
-                connection = await _Connection.open(url, method)
+                connection = await Connection.open(url, method)
         connection.close()
 
     await asyncio.gather(*(work(index) for index in range(connections)))
     return outcome
 
 
-async def _one(connection: "_Connection", body: bytes, outcome: Outcome) -> bool:
+async def _one(connection: "Connection", body: bytes, outcome: Outcome) -> bool:
     began = time.perf_counter()
     try:
         status, answer = await connection.call(body)
@@ -78,19 +78,22 @@ async def _one(connection: "_Connection", body: bytes, outcome: Outcome) -> bool
     return not connection.closing
 
 
-class _Connection:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: str) -> None:
-        self._reader, self._writer, self._head = reader, writer, head
+class Connection:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: str, method: str) -> None:
+        self._reader, self._writer, self._method = reader, writer, method
+        self._url = urlsplit(url)
         self.closing = False
 
     @classmethod
-    async def open(cls, url: str, method: str = "POST") -> "_Connection":
+    async def open(cls, url: str, method: str = "POST") -> "Connection":
         parts = urlsplit(url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        return cls(reader, writer, f"{method} {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n")
+        return cls(reader, writer, url, method)
 
-    async def call(self, body: bytes) -> tuple[int, bytes]:
-        self._writer.write(f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    async def call(self, body: bytes, path: str = "") -> tuple[int, bytes]:
+        """At its own path, unless another one is given."""
+        line = f"{self._method} {path or self._url.path or '/'} HTTP/1.1"
+        self._writer.write(f"{line}\r\nHost: {self._url.netloc}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         status = int(head.split(" ", 2)[1])
         self.closing = "connection: close" in head
@@ -106,6 +109,11 @@ class _Connection:
             await self._reader.readexactly(2)
         await self._reader.readline()
         return b"".join(parts)
+
+    @property
+    def ended(self) -> bool:
+        """The other end has closed it while nothing was asked."""
+        return self._reader.at_eof() or self._reader.exception() is not None
 
     def close(self) -> None:
         self._writer.close()

@@ -9,9 +9,7 @@ leaves them to the next start. `--stop-all` ends what a control plane that died 
 
 import argparse
 import asyncio
-import contextlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -27,10 +25,12 @@ from pilotlight.api.server import make_app, serving
 from pilotlight.builder.builder import Builder
 from pilotlight.builder.interpreter import choose_interpreter, ensure_reachable
 from pilotlight.builder.layer import ensure_layer
-from pilotlight.config import Settings, claim_private_dir, sandbox_user
+from pilotlight.config import Settings, build_sandbox, claim_private_dir, sandbox_user
 from pilotlight.control.plane import ControlPlane
 from pilotlight.core.errors import InvalidInput, PilotlightError
+from pilotlight.log_lines import LogLines
 from pilotlight.providers.base import Provider
+from pilotlight.providers.process import cgroups
 from pilotlight.providers.process.provider import ProcessProvider
 from pilotlight.store.sql import Store
 from pilotlight_runtime.process import set_not_dumpable
@@ -58,7 +58,7 @@ async def _serve(settings: Settings, lifeline: int | None) -> int:
     if lifeline is not None:
         asyncio.get_running_loop().add_reader(lifeline, leave.set)
     async with _parts(settings) as (store, builder, provider):
-        plane = ControlPlane(settings=settings, store=store, provider=provider, builder=builder)
+        plane = ControlPlane(settings=settings, store=store, provider=provider, builder=builder, shelf=builder.shelf)
         crashed = False
         try:
             async with plane.running(), _api(settings, plane, provider):
@@ -70,8 +70,11 @@ async def _serve(settings: Settings, lifeline: int | None) -> int:
 
 
 async def _stop_all(settings: Settings) -> int:
+    """Also what the one that died listened on: the run directory goes with its last file."""
     async with _parts(settings) as (_, _, provider):
         await provider.open()
+        for path in (settings.api_socket, settings.link_socket):
+            path.unlink(missing_ok=True)
         await provider.close(keep=False)
     return 0
 
@@ -90,7 +93,8 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Store, Builder, Prov
         data_dir=settings.data_dir,
         templates_dir=_templates_dir(settings),
         python=python.path,
-        sandbox=sandbox,
+        sandbox=build_sandbox(settings),
+        layer=layer,
     )
     provider = ProcessProvider(
         settings=settings,
@@ -98,6 +102,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Store, Builder, Prov
         layer=layer,
         environment_dir=builder.environment_dir,
         bundle_dir=builder.bundle_dir,
+        groups=cgroups.delegated(),
         prime=lambda environment: _existing(builder.environment_dir(environment) / "prime.py"),
     )
     store = await Store.open(settings.data_dir / "store.db")
@@ -150,9 +155,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _log_to_stderr() -> None:
-    """One line an event. A terminal that is gone must not end the control plane."""
-    with contextlib.suppress(OSError):
-        os.fstat(2)
+    """One line an event."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -162,7 +165,7 @@ def _log_to_stderr() -> None:
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=LogLines(),
         cache_logger_on_first_use=True,
     )
 

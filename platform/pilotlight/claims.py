@@ -18,6 +18,8 @@ from typing import Any
 PREDECESSOR_SECONDS = 15.0
 """What a killed server leaves running for a moment (a control plane that ends, a router that drains) is waited for."""
 BACKLOG = 4096
+FIRST_PASSED_FD = 3
+"""As sd_listen_fds(3) has it."""
 
 
 class CannotServe(Exception):
@@ -78,6 +80,40 @@ def listen(settings: dict[str, Any], name: str) -> socket.socket:
         time.sleep(0.05)  # a server that was killed left its description: its router may still hold the port
 
 
+def inherited() -> list[socket.socket]:
+    """Listening sockets that were opened for this server and passed to it as systemd does (LISTEN_FDS): the public one,
+    then that for metrics. Connections that are made while no server runs wait in them."""
+    told = {name: os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    if told["LISTEN_PID"] != str(os.getpid()):
+        return []
+    sockets: list[socket.socket] = []
+    try:
+        for number in range(int(told["LISTEN_FDS"])):
+            sockets.append(socket.socket(fileno=FIRST_PASSED_FD + number))
+            sockets[-1].set_inheritable(False)
+    except (OSError, ValueError) as error:
+        raise CannotServe(f"LISTEN_FDS says that sockets were passed, and there are none ({error}).") from error
+    if all(_listens(sock) for sock in sockets):
+        return sockets
+    for sock in sockets:
+        sock.close()
+    raise CannotServe("the sockets passed with LISTEN_FDS are no listening TCP sockets.")
+
+
+def _listens(sock: socket.socket) -> bool:
+    tcp = sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM
+    return tcp and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+
+
+def notify(state: str) -> None:
+    """A word to systemd (sd_notify), if it started us and listens."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    address = "\0" + path[1:] if path.startswith("@") else path
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        if address:
+            sock.sendto(state.encode(), address)
+
+
 def _why_no_port(error: OSError, host: str, port: int, option: str) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
@@ -116,10 +152,14 @@ def write_whole(path: Path, text: str) -> None:
     """Readable by its owner alone, and never half-written."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(fd, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(fd)
+    try:
+        with open(fd, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(fd)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.rename(path)
 
 

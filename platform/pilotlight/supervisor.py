@@ -27,16 +27,28 @@ from pathlib import Path
 from typing import Any
 
 from pilotlight import __version__
-from pilotlight.claims import CannotServe, credentials, listen, locked, merge_json, reachable, url, write_whole
+from pilotlight.claims import (
+    CannotServe,
+    credentials,
+    inherited,
+    listen,
+    locked,
+    merge_json,
+    notify,
+    reachable,
+    url,
+    write_whole,
+)
 from pilotlight_runtime.process import set_not_dumpable
 
 CANNOT_RUN = 2
 """A child's exit code, at the server's start: starting it again would not help."""
-STEADY_SECONDS = 30.0
+STEADY_SECONDS = 10.0
 """A child that lived this long has started well; its next end is its first again."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 STOP_ALL_SECONDS = 30.0
 SLACK_SECONDS = 5.0
+LETS_GO_SECONDS = 0.2
 OPEN_FILES = 65_536
 
 DEFAULTS: dict[str, Any] = {
@@ -58,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = DEFAULTS | json.loads(options.settings_json)
         with locked(Path(settings["data_dir"])) as lock, contextlib.ExitStack() as closers:
-            public, metrics = (closers.enter_context(listen(settings, name)) for name in ("port", "metrics_port"))
+            passed = inherited()
+            settings |= {"host": passed[0].getsockname()[0]} if passed else {}
+            passed += [listen(settings, name) for name in ("port", "metrics_port")[len(passed) :]]
+            public, metrics = (closers.enter_context(sock) for sock in passed[:2])
             settings |= {"port": public.getsockname()[1], "metrics_port": metrics.getsockname()[1]}
             return Supervisor(settings, options, public, metrics, lock).run()
     except CannotServe as error:
@@ -198,6 +213,7 @@ class Supervisor:
 
     def _stop(self, wakeup: socket.socket) -> None:
         """The router first, so that no request loses its replica; asked a second time, everything at once."""
+        notify("STOPPING=1")
         _say("pilotlight: stopping; interrupt once more to stop at once", file=sys.stderr)
         if self._settings["keep"]:
             self._stop_keeping(wakeup)
@@ -209,12 +225,14 @@ class Supervisor:
             self._stop_all()
 
     def _stop_keeping(self, wakeup: socket.socket) -> None:
+        """The router is not waited for: it has let go of the port, and finishes what it has while the next server
+        serves already. It ends by itself within `drain_seconds`."""
         for child in self._children:
             child.cut_lifeline()
-        for child in self._children:
-            self._wait(child, self._limits["drain_seconds"] + SLACK_SECONDS, wakeup)
-            child.signal(signal.SIGKILL)
-            self._wait(child, SLACK_SECONDS, wakeup, patient=True)
+        self._wait(self.router, LETS_GO_SECONDS, wakeup)
+        self._wait(self.control, self._limits["drain_seconds"] + SLACK_SECONDS, wakeup)
+        self.control.signal(signal.SIGKILL)
+        self._wait(self.control, SLACK_SECONDS, wakeup, patient=True)
 
     def _end(self, child: Child, seconds: float, wakeup: socket.socket) -> None:
         child.signal(signal.SIGTERM)
@@ -246,7 +264,10 @@ class Supervisor:
             "metrics_url": url(self._settings["host"], self._settings["metrics_port"]),
             "pid": os.getpid(),
         }
-        write_whole(self._data / "server.json", json.dumps(described))
+        try:
+            write_whole(self._data / "server.json", json.dumps(described))
+        except OSError as error:  # a full disk; who was told the address needs no file
+            _say(f"pilotlight: {self._data / 'server.json'} was not written ({error.strerror}).", file=sys.stderr)
         if self._settings["auth"]:
             user, password = credentials(self._data / "auth")
             if self._credentials_file is not None:
@@ -266,6 +287,7 @@ class Supervisor:
         while not _answers(address):
             time.sleep(0.05)
         self._ready = True
+        notify("READY=1")
         who = f" (user admin, password in {self._data / 'auth' / 'basic-auth-password'})"
         _say(f"Pilotlight {__version__} is ready on {self._url}{who if self._settings['auth'] else ''}")
 
