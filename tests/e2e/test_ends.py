@@ -105,6 +105,20 @@ def test_a_function_that_uses_too_much_memory_is_told_its_limit_and_its_use(serv
     assert "filling" in end["last_lines"]
 
 
+def test_the_caller_whose_replica_ran_out_of_memory_is_told_so(server: Server) -> None:
+    server.deploy("told", "def handle(event, context):\n    return str(len(bytearray(b'x') * int(event.body)))\n",
+                  limits={"memory": "100Mi"})  # fmt: skip
+    answer = server.call("/function/told", b"2000000000")
+    assert (answer.status, answer.json()["call_id"]) == (502, answer.headers["x-call-id"])
+    assert "the limit is 100 MiB" in answer.json()["detail"]
+    address = urlsplit(json.loads((server.data_dir / "server.json").read_text())["metrics_url"])
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
+    connection.request("GET", "/metrics")
+    metrics = connection.getresponse().read().decode()
+    connection.close()
+    assert 'pilotlight_replica_ends_total{function_name="told.openfaas-fn",reason="out-of-memory"} 1' in metrics
+
+
 def test_a_child_process_does_not_hide_its_memory(server: Server) -> None:
     handler = """
 import subprocess, sys

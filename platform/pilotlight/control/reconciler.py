@@ -23,6 +23,7 @@ from pilotlight.core.errors import Failure, PilotlightError
 from pilotlight.core.replica import Replica, ReplicaState
 from pilotlight.core.revision import Revision
 from pilotlight.core.spec import FunctionKey
+from pilotlight.link.messages import ReplicaEnd
 from pilotlight.providers.base import BecameReady, Ended, Provider, Running
 
 log = structlog.get_logger(__name__)
@@ -269,6 +270,7 @@ class Reconciler:
         grace = 0.0 if self._is_there(state) else self._settings.drain_seconds
         await self._provider.stop(replica, grace_seconds=max(grace, self._settings.kill_grace_seconds))
         self._leave(state, replica)
+        self.publish(state)  # for the count of ends
 
     def on_ended(self, ended: Ended) -> None:
         state = self._owners.get(ended.id)
@@ -283,11 +285,13 @@ class Reconciler:
         state.last_end = LastEnd(
             at=self._unix(), replica=ended.id, reason=ended.reason, detail=ended.detail, last_lines=ended.last_lines
         )
+        slug = ended.slug or f"replica-{ended.reason}"
+        state.ended.append(ReplicaEnd(replica=ended.id, slug=slug, detail=ended.detail))
         self.publish(state)
         if not self._is_there(state):
             return
         if replica.revision == state.revision.id and lived < SOON_SECONDS and ended.reason not in ASKED_FOR:
-            self._count_failure(state, ended.slug or f"replica-{ended.reason}", ended.detail)
+            self._count_failure(state, slug, ended.detail)
         else:
             self.reconcile(state)
 

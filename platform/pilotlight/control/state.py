@@ -1,5 +1,6 @@
 """What the control plane knows of one function in memory; all of it can be found again after a crash."""
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from pilotlight.core.errors import Failure
 from pilotlight.core.replica import Replica, ReplicaState
 from pilotlight.core.revision import Revision
 from pilotlight.core.spec import FunctionKey
-from pilotlight.link.messages import Endpoint, Route
+from pilotlight.link.messages import Endpoint, ReplicaEnd, Route
 from pilotlight.providers.base import Usage
 
 ROUTED = (ReplicaState.READY, ReplicaState.DRAINING)
@@ -40,6 +41,8 @@ class FunctionState:
     """Monotonic time at which each replica became ready."""
     last_cold_start: ColdStart | None = None
     last_end: LastEnd | None = None
+    ended: deque[ReplicaEnd] = field(default_factory=lambda: deque(maxlen=8))
+    """The last ends that nobody asked for, for the callers whose requests were in those replicas."""
     tally: Tally = field(default_factory=Tally)
 
     @property
@@ -81,6 +84,9 @@ class FunctionState:
             debug=spec.debug,
             failure=self.failure,
             endpoints=tuple(_endpoints(self.replicas.values())),
+            ended=tuple(self.ended),
+            starts=dict(self.tally.starts),
+            ends=dict(self.tally.ends),
         )
 
     def view(self, level: Levelled | None, usage: dict[str, Usage] | None = None) -> FunctionView:

@@ -38,6 +38,14 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """An idle connection is not used again after this long (servers that are not ours close theirs)."""
 
 
+class ReplicaEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a replica is gone, for the callers whose requests were in it."""
+
+    replica: str
+    slug: str
+    detail: str
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a router needs to serve one function by itself."""
 
@@ -50,6 +58,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Set when the function cannot start: waiting and new requests get this answer instead of a place in the queue,
     as long as no endpoint has a free slot."""
     endpoints: tuple[Endpoint, ...] = ()
+    ended: tuple[ReplicaEnd, ...] = ()
+    """The last ends that nobody asked for."""
+    starts: dict[str, int] = {}
+    """Of replicas, by outcome, in this epoch of the control plane; for the metrics, as are `ends`, by reason."""
+    ends: dict[str, int] = {}
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):

@@ -15,6 +15,9 @@ from pilotlight.router.meter import Series
 from pilotlight.router.problems import Problem
 from pilotlight.router.upstream import Exchange
 
+EXPLAIN_SECONDS = 0.3
+"""What a lost call waits for a word on why its replica ended; the control plane has it within milliseconds."""
+
 SWEEP_SECONDS = 0.05
 
 
@@ -47,8 +50,8 @@ class Function:
     """One function at this router: its route, its queue, its replicas, and what is in flight."""
 
     __slots__ = (
-        "_backends", "_buffer_bytes", "_leaving", "_waiting", "_watch", "calls", "deadline", "errors", "idle_since",
-        "in_flight", "last_level", "route", "series", "started", "touched",
+        "_backends", "_buffer_bytes", "_leaving", "_unexplained", "_waiting", "_watch", "calls", "deadline", "errors",
+        "idle_since", "in_flight", "last_level", "route", "series", "started", "touched",
     )  # fmt: skip
 
     def __init__(self, route: Route, *, watch: Watch, deadlines: "Deadlines", buffer_bytes: int) -> None:
@@ -57,6 +60,8 @@ class Function:
         self._backends: tuple[Backend, ...] = ()
         self._leaving: tuple[Backend, ...] = ()
         """Not in the route any more, and something is in flight there."""
+        self._unexplained: dict[str, list[Call]] | None = None
+        """Calls that were lost with a replica, while its end may still be explained."""
         self._waiting: OrderedDict[Call, None] | None = None
         self.in_flight = 0
         self.idle_since = monotonic()
@@ -119,6 +124,18 @@ class Function:
         pause = max(0.0, backend.resting_until - monotonic()) + 0.001
         asyncio.get_running_loop().call_later(pause, self._pump)
 
+    def explain(self, call: Call, replica: str, problem: Problem) -> None:
+        """Refuse a call that was lost with its replica: with the reason of its end, which the control plane mostly
+        knows a moment later, or else with the problem."""
+        end = next((end for end in self.route.ended if end.replica == replica), None)
+        if end is not None:
+            call.refuse(problems.replica_ended(end))
+            return
+        if self._unexplained is None:
+            self._unexplained = {}
+        self._unexplained.setdefault(replica, []).append(call)
+        asyncio.get_running_loop().call_later(EXPLAIN_SECONDS, self._explained, replica, problem)
+
     def finish(self, call: Call, status: int, now: float) -> None:
         """The call is over, however it ended; `status` is what its caller got."""
         call.deadline.remove(call)
@@ -140,6 +157,9 @@ class Function:
         self.route = route
         self.deadline = deadlines.of(route.timeout_seconds)
         self._apply_endpoints(route)
+        if self._unexplained:
+            for end in route.ended:
+                self._explained(end.replica, problems.replica_ended(end))
         self._pump()
         if route.failure is not None and pick(self._backends, monotonic()) is None:
             self._refuse_waiting(problems.failed(route.failure))
@@ -168,6 +188,10 @@ class Function:
             calls=self.calls,
             errors=self.errors,
         )
+
+    def _explained(self, replica: str, problem: Problem) -> None:
+        for call in (self._unexplained or {}).pop(replica, ()):
+            call.refuse(problem)
 
     def _dispatch(self, call: Call, backend: Backend, now: float) -> None:
         self.in_flight += 1

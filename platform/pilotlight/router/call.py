@@ -179,6 +179,13 @@ class FunctionCall(Relay):
     def _lost(self, sentence: str) -> Problem:
         return problems.replica_died(sentence)
 
+    def _give_up(self, sentence: str) -> None:
+        function, backend = self._function, self._backend
+        if function is None or backend is None:
+            self.refuse(self._lost(sentence))
+        else:
+            function.explain(self, backend.endpoint.replica, self._lost(sentence))
+
     def _again(self) -> bool:
         if self._attempts >= ATTEMPTS or not self._body_kept or self._function is None:
             return False

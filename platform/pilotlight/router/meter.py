@@ -1,10 +1,11 @@
 """Counts what passes, in plain integers; makes OpenFaaS' metrics of them when somebody asks."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from pilotlight.core.spec import FunctionKey
+from pilotlight.link.messages import Route
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Go's default buckets, in seconds: what dashboards for OpenFaaS expect."""
@@ -34,6 +35,8 @@ class Metered(Protocol):
     series: dict[int, Series] | None
 
     @property
+    def route(self) -> Route: ...
+    @property
     def key(self) -> FunctionKey: ...
     @property
     def waiting(self) -> int: ...
@@ -41,6 +44,7 @@ class Metered(Protocol):
 
 def render(functions: Iterable[Metered], *, epoch: str, connected: bool, routes_version: int) -> str:
     """The Prometheus text format, version 0.0.4."""
+    functions = list(functions)
     called = sorted((f for f in functions if f.started), key=lambda f: f.key)
     lines = [
         *_head("gateway_function_invocation_total", "counter", "Calls that were answered."),
@@ -53,6 +57,10 @@ def render(functions: Iterable[Metered], *, epoch: str, connected: bool, routes_
         *(line for function in called for labels, series in _series(function) for line in _histogram(labels, series)),
         *_head("gateway_function_invocation_started", "counter", "Calls that arrived."),
         *(f"gateway_function_invocation_started{{{_name(f)}}} {f.started}" for f in called),
+        *_head("pilotlight_replica_starts_total", "counter", "Replicas that were started, by outcome."),
+        *_counts("pilotlight_replica_starts_total", "outcome", {f.key: f.route.starts for f in functions}),
+        *_head("pilotlight_replica_ends_total", "counter", "Replicas that ended, by reason."),
+        *_counts("pilotlight_replica_ends_total", "reason", {f.key: f.route.ends for f in functions}),
         *_head("pilotlight_router_waiting", "gauge", "Calls that wait for a slot."),
         *(f"pilotlight_router_waiting{{{_name(f)}}} {f.waiting}" for f in called),
         *_head("pilotlight_router_in_flight", "gauge", "Slots that are taken."),
@@ -69,6 +77,12 @@ def render(functions: Iterable[Metered], *, epoch: str, connected: bool, routes_
 
 def _head(name: str, kind: str, text: str) -> tuple[str, str]:
     return f"# HELP {name} {text}", f"# TYPE {name} {kind}"
+
+
+def _counts(name: str, label: str, counts: Mapping[FunctionKey, Mapping[str, int]]) -> Iterator[str]:
+    for function in sorted(counts):
+        for word, count in sorted(counts[function].items()):
+            yield f'{name}{{function_name="{function}",{label}="{word}"}} {count}'
 
 
 def _name(function: Metered) -> str:

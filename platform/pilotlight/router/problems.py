@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pilotlight.core.errors import Failure
+from pilotlight.link.messages import ReplicaEnd
 from pilotlight_runtime.http1 import STATUS_LINES, ProtocolError
 
 
@@ -122,6 +123,15 @@ def replica_died(sentence: str) -> Problem:
         slug="replica-died",
         detail=f"The replica that had the call is gone or did not speak HTTP. {sentence}",
         hint="Look at the function's log (`faasctl logs`). Whether the call had effects is not known.",
+    )
+
+
+def replica_ended(end: ReplicaEnd) -> Problem:
+    return Problem(
+        status=502,
+        slug=end.slug,
+        detail=f"The replica that had the call ended: {end.detail}.",
+        hint="`faasctl describe` of the function has its last log lines. Whether the call had effects is not known.",
     )
 
 

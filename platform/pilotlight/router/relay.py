@@ -105,6 +105,10 @@ class Relay:
         """What the caller is told when the connection broke before a response."""
         raise NotImplementedError
 
+    def _give_up(self, sentence: str) -> None:
+        """It will not be sent again."""
+        self.refuse(self._lost(sentence))
+
     def _again(self) -> bool:
         """Have it sent once more, if that is still possible."""
         raise NotImplementedError
@@ -242,7 +246,7 @@ class Relay:
         if self._responding:
             self._finish_broken()
         elif self.once or not self._body_kept or not self._again():
-            self.refuse(self._lost(sentence))
+            self._give_up(sentence)
 
     def pause_up(self) -> None:
         self.caller.pause_reading()

@@ -8,6 +8,7 @@ import pytest
 
 from pilotlight.core.errors import Failure
 from pilotlight.core.spec import function_key
+from pilotlight.link.messages import ReplicaEnd
 from pilotlight_runtime.http1 import chunk
 from tests.integration.router.rig import Request, Rig, hello, slowly, until
 
@@ -185,6 +186,27 @@ async def test_a_body_too_large_to_keep_is_not_asked_again(rig: Rig) -> None:
 
 
 # Dying replicas.
+
+
+async def test_a_lost_call_is_told_why_its_replica_ended(rig: Rig) -> None:
+    async def dies(request: Request) -> None:
+        request.writer.transport.abort()
+        end = ReplicaEnd(replica=replica.path.stem, slug="out-of-memory", detail="130 MiB in use, the limit is 128 MiB")
+        await rig.link.route(rig.route(ended=(end,)))
+
+    replica = await rig.function(dies)
+    answer = await rig.call(method="POST")
+    assert (answer.status, answer.json()["type"]) == (502, "out-of-memory")
+    assert "the limit is 128 MiB" in answer.json()["detail"]
+
+
+async def test_calls_are_told_the_reason_of_their_own_replica_only(rig: Rig) -> None:
+    async def dies(request: Request) -> None:
+        request.writer.transport.abort()
+
+    other = ReplicaEnd(replica="other", slug="out-of-memory", detail="x")
+    await rig.function(dies, ended=(other,))
+    assert (await rig.call(method="POST")).json()["type"] == "replica-died"
 
 
 @pytest.mark.parametrize(("method", "sent"), [("GET", 2), ("DELETE", 2), ("POST", 1), ("PATCH", 1)])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from pilotlight.core.spec import FunctionKey, function_key
+from pilotlight.link.messages import Route
 from pilotlight.router.meter import Series, render
 
 F = function_key("f")
@@ -15,6 +16,7 @@ class Counted:
     in_flight: int = 0
     waiting: int = 0
     series: dict[int, Series] | None = field(default_factory=dict)
+    route: Route = field(default_factory=lambda: Route(function=F))
 
 
 def text_of(*functions: Counted) -> str:
@@ -36,6 +38,13 @@ def test_a_histogram_counts_cumulatively_in_gos_buckets() -> None:
 
 def test_functions_that_were_never_called_have_no_lines() -> None:
     assert "function_name" not in text_of(Counted(started=0, series=None))
+
+
+def test_starts_and_ends_of_replicas_are_the_routes() -> None:
+    route = Route(function=F, starts={"ready": 3}, ends={"stopped": 2, "out-of-memory": 1})
+    lines = text_of(Counted(started=0, series=None, route=route)).splitlines()
+    assert 'pilotlight_replica_starts_total{function_name="f.openfaas-fn",outcome="ready"} 3' in lines
+    assert 'pilotlight_replica_ends_total{function_name="f.openfaas-fn",reason="out-of-memory"} 1' in lines
 
 
 def test_every_sample_has_a_type() -> None:
