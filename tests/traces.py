@@ -49,9 +49,12 @@ def zygote_pids(server: Server) -> list[int]:
 
 
 def build_pids(server: Server) -> list[int]:
-    """Programs that builds of this server run: they are marked in their environment."""
-    mark = f"{server.data_dir}/staging/"
-    return [p.pid for p in psutil.process_iter() if _variable(p, "PILOTLIGHT_STAGING").startswith(mark)]
+    """Programs that builds of this server run: what has its folder in the command line and is no program of its own.
+    (Their environment says it better, but containers let nobody read another user's.)"""
+    own = {server.pid, *(pid for pids in server.processes().values() for pid in pids)}
+    folder = str(server.data_dir)
+    lines = {p.pid: " ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])}
+    return [pid for pid, line in lines.items() if folder in line and pid not in own]
 
 
 def _processes(server: Server, zygotes: list[dict[str, Any]], replicas: list[dict[str, Any]]) -> Iterator[str]:
@@ -123,10 +126,3 @@ def _records(run: Path, kind: str) -> list[dict[str, Any]]:
         except FileNotFoundError:  # it ended just now
             continue
     return found
-
-
-def _variable(process: psutil.Process, name: str) -> str:
-    try:
-        return str(process.environ().get(name, ""))
-    except (psutil.Error, OSError):
-        return ""

@@ -64,7 +64,7 @@ async def test_progress_comes_in_order_and_ends_with_the_reference(api: Api) -> 
     assert (last["event"], last["reference"], last["environment"]) == ("built", REFERENCE, "e" * 64)
     assert last["seconds"] >= 0
     assert api.control.uploads == [b"a tar"]
-    assert api.staged() == []
+    await until(lambda: api.staged() == [])
 
 
 async def test_a_line_is_sent_before_the_build_is_over(api: Api) -> None:
