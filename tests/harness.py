@@ -208,7 +208,11 @@ class Server:
                 continue
             if str(self.data_dir) not in line:
                 continue
-            for program, word in (("router", "pilotlight.router"), ("app", "pilotlight.app"), ("zygote", "zygote")):
+            for program, word in (
+                ("router", "pilotlight.router"),
+                ("app", "pilotlight.app"),
+                ("zygote", "bootstrap.py"),
+            ):
                 if word in line:
                     found[program].append(int(entry.name))
         return found

@@ -17,6 +17,9 @@ from pilotlight.core.revision import Revision
 from pilotlight.providers.base import BecameReady, Ended, Launch, Limits, Pool, Provider, Running, startup_variables
 from pilotlight.scheduler.place import Demand, Placement, Room, place, used_by
 
+LOST_WITH_ZYGOTE = "lost-with-zygote"
+"""The slug of a start that ended because its zygote did: no fault of the function's."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
@@ -196,6 +199,8 @@ def failure_of(ended: Ended) -> PilotlightError:
     """Why a replica that was starting is gone, as an error for whoever deployed or called it."""
     if ended.reason in ("stopped", "killed"):
         return StartFailed("it was stopped while it started")
+    if ended.reason == "lost":
+        return StartFailed(ended.detail, slug=LOST_WITH_ZYGOTE)
     location = None
     if ended.file is not None:
         location = SourceLocation(file=ended.file, line=ended.line, source=ended.source)

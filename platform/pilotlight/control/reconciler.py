@@ -14,7 +14,7 @@ import structlog
 from pilotlight.autoscale.decide import decide
 from pilotlight.config import ControlSettings
 from pilotlight.control.clock import SYSTEM, Clock
-from pilotlight.control.launcher import Launched, Launcher, new_id, pool_of
+from pilotlight.control.launcher import LOST_WITH_ZYGOTE, Launched, Launcher, new_id, pool_of
 from pilotlight.control.links import Links
 from pilotlight.control.plan import Action, Drain, Start, TakeBack, backoff_seconds, plan
 from pilotlight.control.state import FunctionState
@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 SOON_SECONDS = 10.0
 """A replica that ends by itself sooner than this after it was ready counts as a failed start."""
 
+
+LOST_SECONDS = 10.0
+"""Starts that are lost with their zygote are made again for this long."""
 
 ASKED_FOR = ("stopped", "killed")
 """Ends that somebody asked for: they say nothing about the function."""
@@ -164,7 +167,7 @@ class Reconciler:
                 self._stop(state, replica, why)
 
     def reset_failures(self, state: FunctionState) -> None:
-        state.failures, state.failure = 0, None
+        state.failures, state.failure, state.lost_since = 0, None, None
 
     def _is_there(self, state: FunctionState) -> bool:
         return self.functions.get(state.key) is state
@@ -218,7 +221,16 @@ class Reconciler:
         state.last_end = LastEnd(
             at=self._unix(), replica=replica, reason=error.slug, detail=error.detail, last_lines=error.last_lines
         )
-        self._count_failure(state, error.slug, error.detail)
+        if error.slug == LOST_WITH_ZYGOTE and self._is_soon_after_the_first_loss(state):
+            self.reconcile(state)
+        else:
+            self._count_failure(state, error.slug, error.detail)
+
+    def _is_soon_after_the_first_loss(self, state: FunctionState) -> bool:
+        """A zygote's accident is not the function's: its starts are made again, unless that goes on."""
+        if state.lost_since is None:
+            state.lost_since = self._now()
+        return self._now() - state.lost_since < LOST_SECONDS
 
     def _count_failure(self, state: FunctionState, slug: str, detail: str) -> None:
         """The first one is tried again at once, further ones after a pause in which callers are told. Starts that were

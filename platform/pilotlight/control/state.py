@@ -35,6 +35,8 @@ class FunctionState:
     """Monotonic."""
     failures: int = 0
     """Starts in a row that failed, or replicas that ended soon after."""
+    lost_since: float | None = None
+    """Monotonic time of the first start that was lost with its zygote, since one became ready."""
     failure: Failure | None = None
     """Set while no start is tried."""
     ready_at: dict[str, float] = field(default_factory=dict)
