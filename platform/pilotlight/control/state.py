@@ -89,6 +89,8 @@ class FunctionState:
             ended=tuple(self.ended),
             starts=dict(self.tally.starts),
             ends=dict(self.tally.ends),
+            cors=spec.cors,
+            replicas=self.decision.replicas,
         )
 
     def view(self, level: Levelled | None, usage: dict[str, Usage] | None = None) -> FunctionView:

@@ -16,6 +16,8 @@ from pilotlight.core.quantity import parse_cpu_milli, parse_duration_seconds, pa
 
 DEFAULT_NAMESPACE = "openfaas-fn"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9.\-\[\]:]+")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ANNOTATION_PREFIX = "pilotlight.dev/"
 
@@ -25,11 +27,17 @@ FunctionKey = NewType("FunctionKey", str)
 Contract = Literal["http", "lambda", "cloudevent", "asgi", "model"]
 
 
+Auth = Literal["none", "key"]
+
+
 class Resources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Kubernetes quantities as they were given ("128Mi", "100m"); read through the two methods."""
+    """Kubernetes quantities as they were given ("128Mi", "100m"); read through the methods."""
 
     memory: str | None = None
     cpu: str | None = None
+    nvidia_gpu: str | None = msgspec.field(default=None, name="nvidia.com/gpu")
+    amd_gpu: str | None = msgspec.field(default=None, name="amd.com/gpu")
+    intel_gpu: str | None = msgspec.field(default=None, name="intel.com/gpu")
 
     def memory_mib(self) -> int | None:
         return None if self.memory is None else parse_memory_mib(self.memory)
@@ -46,6 +54,21 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     idle_seconds: float = 300.0
     target: float = 0.7
     """Share of a replica's slots that the stable window aims to fill."""
+
+
+class Cors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which pages of other sites may call the function from a browser (the Fetch standard's CORS protocol)."""
+
+    origins: tuple[str, ...]
+    """`https://app.example.org`, or `*` for every origin."""
+    methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+    headers: tuple[str, ...] = ()
+    """Request headers that a page may set; empty means whichever it asks for."""
+    expose: tuple[str, ...] = ("X-Call-Id", "Server-Timing")
+    """Response headers that a page may read."""
+    credentials: bool = False
+    """Whether cookies and HTTP authentication may come along; not with the origin `*`."""
+    max_age_seconds: int = 600
 
 
 class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,6 +95,9 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Requests that may wait for a slot."""
     body_limit_mib: float = 16.0
     scale: Scaling = Scaling()
+    cors: Cors | None = None
+    auth: Auth = "none"
+    """With `key`, a call needs the function's key; the server makes one, and `faasctl key NAME` shows it."""
     debug: bool = False
     """Puts a handler's traceback into its 500 answer; for development."""
 
@@ -120,7 +146,7 @@ def from_openfaas(data: object) -> FunctionSpec:
     fields: dict[str, Any] = {ours: given[theirs] for theirs, ours in _OPENFAAS_FIELDS.items() if theirs in given}
     for block in ("limits", "requests"):
         if isinstance(fields.get(block), Mapping):
-            fields[block] = {k: v for k, v in fields[block].items() if k in ("memory", "cpu") and v}
+            fields[block] = {k: v for k, v in fields[block].items() if k in _RESOURCES and v}
     return parse_spec(fields)
 
 
@@ -172,10 +198,26 @@ def check_spec(spec: FunctionSpec) -> FunctionSpec:
     _check(1 <= scale.max <= 1000, "scale.max", "must be from 1 to 1000")
     _check(0 < scale.idle_seconds <= 30 * 86_400, "scale.idle_seconds", "must be more than 0 and at most 30 days")
     _check(0.05 <= scale.target <= 1, "scale.target", "must be from 0.05 to 1")
+    if spec.cors is not None:
+        _check_cors(spec.cors)
     for block in (spec.limits, spec.requests):
         block.memory_mib()
         block.cpu_milli()
     return spec
+
+
+def _check_cors(cors: Cors) -> None:
+    _check(bool(cors.origins), "cors.origins", "must name an origin, as https://app.example.org, or *")
+    for origin in cors.origins:
+        sentence = f"{origin!r} is no origin; write it as https://app.example.org, without a path, or as *"
+        _check(origin == "*" or _ORIGIN.fullmatch(origin) is not None, "cors.origins", sentence)
+    _check(not (cors.credentials and "*" in cors.origins), "cors.credentials", "needs origins by name, not *")
+    for field, words in (("methods", cors.methods), ("headers", cors.headers), ("expose", cors.expose)):
+        for word in words:
+            _check(
+                _TOKEN.fullmatch(word) is not None, f"cors.{field}", f"{word!r} has characters that may not be in it"
+            )
+    _check(0 <= cors.max_age_seconds <= 86_400, "cors.max_age_seconds", "must be from 0 to 86400")
 
 
 def is_name(text: str) -> bool:
@@ -183,6 +225,7 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+_RESOURCES = tuple(field.encode_name for field in msgspec.structs.fields(Resources))
 _OPENFAAS_FIELDS = {
     "service": "name",
     "image": "image",

@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from pilotlight.core.errors import Failure
-from pilotlight.core.spec import FunctionKey
+from pilotlight.core.spec import Cors, FunctionKey
 
 PROTOCOL = 1
 _T = TypeVar("_T")
@@ -63,6 +63,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     starts: dict[str, int] = {}
     """Of replicas, by outcome, in this epoch of the control plane; for the metrics, as are `ends`, by reason."""
     ends: dict[str, int] = {}
+    cors: Cors | None = None
+    key_digests: tuple[str, ...] | None = None
+    """SHA-256, in hex, of the keys that open the function; None where it is open to all."""
+    replicas: int = 0
+    """Wanted, for `gateway_service_count`."""
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
