@@ -13,6 +13,8 @@ error[SLUG]: SUBJECT: what is wrong, in one line
 from dataclasses import dataclass
 from enum import IntEnum
 
+# The table of errors (pilotlight_problems) is imported when there is one: most commands end without.
+
 
 class ExitCode(IntEnum):
     """What scripts can tell apart; `faasctl help exit-codes` prints this table."""
@@ -56,12 +58,20 @@ class Problem:
     help: tuple[str, ...] = ()
     state: str | None = None
 
+    def helps(self) -> tuple[str, ...]:
+        """What to do next: what the raiser knew, or else the table's cure; a remark at the place may have said it."""
+        if self.help or (self.place is not None and self.place.remark):
+            return self.help
+        from pilotlight_problems import find
+
+        return (find(self.slug).cure,)
+
     def to_json(self) -> dict[str, object]:
         members: dict[str, object] = {
             "type": self.slug,
             "title": self.slug.replace("-", " "),
             "detail": self.detail,
-            "hint": " ".join(line.strip() for line in self.help) or None,
+            "hint": " ".join(line.strip() for line in self.helps()) or None,
             "state": self.state,
             "from": self.origin,
         }
@@ -88,10 +98,18 @@ class CliError(Exception):
         return {"type": "several", "detail": detail, "errors": [problem.to_json() for problem in self.problems]}
 
 
+def failed(slug: str, detail: str, *help_lines: str) -> CliError:
+    """With the exit code of the slug's row in the table, and its cure where no help is given."""
+    return CliError(exit_code_of(slug), Problem(slug=slug, detail=detail, help=help_lines))
+
+
 def usage(detail: str, *help_lines: str) -> CliError:
     """A command line that cannot be meant as it stands."""
-    return CliError(ExitCode.USAGE, Problem(slug="usage", detail=detail, help=help_lines))
+    return failed("usage", detail, *help_lines)
 
 
-def failed(slug: str, detail: str, *help_lines: str) -> CliError:
-    return CliError(ExitCode.FAILED, Problem(slug=slug, detail=detail, help=help_lines))
+def exit_code_of(slug: str) -> ExitCode:
+    """Of the table; FAILED for a slug that this release does not know."""
+    from pilotlight_problems import find
+
+    return ExitCode(find(slug).exit_code)

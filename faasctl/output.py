@@ -129,7 +129,7 @@ def _problem_lines(problem: Problem) -> Iterable[list[Span]]:
     if problem.place is not None:
         margin = max(margin, len(str(problem.place.line or "")) + 1)
         yield from _excerpt(problem.place, margin)
-    for word, text in (("from", problem.origin), ("help", "\n".join(problem.help)), ("state", problem.state)):
+    for word, text in (("from", problem.origin), ("help", "\n".join(problem.helps())), ("state", problem.state)):
         if text:
             first, *rest = text.split("\n")
             yield [" " * margin, ("= ", CYAN), (f"{word}: ", CYAN), first]
@@ -167,11 +167,3 @@ def _columns(text: str) -> int:
     from unicodedata import combining, east_asian_width
 
     return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
-
-
-def utf8_or_escaped() -> None:
-    """Output in a locale without UTF-8 shows `\\u2713` instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")

@@ -24,17 +24,13 @@ class MalformedRequest(InvalidInput):
     """Not HTTP as its standard has it."""
 
     default_slug = "malformed-request"
-    default_hint = "Send it with an HTTP/1.1 client."
 
 
 class Forbidden(PilotlightError):
-    status = 403
     default_slug = "forbidden"
-    default_hint = "Call the API from a program or from the server's own pages."
 
 
 class MethodNotAllowed(PilotlightError):
-    status = 405
     default_slug = "method-not-allowed"
 
     def __init__(self, detail: str, *, allowed: str) -> None:
@@ -45,9 +41,7 @@ class MethodNotAllowed(PilotlightError):
 class Stalled(PilotlightError):
     """A client that announced a body and stopped sending it."""
 
-    status = 408
     default_slug = "stalled"
-    default_hint = "Send it again."
 
 
 class Crash(PilotlightError):

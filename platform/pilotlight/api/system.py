@@ -32,7 +32,7 @@ _USAGE_SECONDS = 0.2
 
 
 class UnreadableLogRequest(InvalidInput):
-    status = 422
+    default_slug = "log-request"
 
 
 class _DeleteFunction(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

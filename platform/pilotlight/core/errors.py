@@ -8,22 +8,29 @@ PilotlightError
 ├── Unauthorized (401)         credentials-refused
 ├── NotFound (404)             not-found
 │   ├── FunctionNotFound       function-not-found
-│   └── BundleNotFound         bundle-not-found
-├── Conflict (409)             conflict
+│   ├── BundleNotFound         bundle-not-found
+│   ├── SecretNotFound         secret-not-found
+│   ├── NamespaceNotFound      namespace-not-found
+│   └── KeyNotFound            function-key-not-found
+├── Conflict (409)             conflict, secret-exists, secret-in-use, namespace-exists, namespace-in-use
 ├── TooLarge (413)             too-large
 ├── RevisionFailed (422)       revision-failed, handler-syntax, handler-missing, import-failed, init-failed, ...
 ├── Unsupported (501)          not-supported
 ├── Unavailable (503)          unavailable
 │   ├── Unschedulable          unschedulable
 │   └── StartFailed            start-failed
+├── SecretsLocked (503)        secrets-locked
 └── StorageFull (507)          storage-full
 
-A slug is the `type` of the API's problem+json. Where one class serves a family of causes (a build or a revision
-can fail in many ways), the raiser gives the slug; everywhere else the class has it.
+A slug is the `type` of the API's problem+json, and names a row of the table of all errors (pilotlight_problems), which
+has the status and what to do. Where one class serves a family of causes (a build or a revision can fail in many ways),
+the raiser gives the slug; everywhere else the class has it.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
+
+from pilotlight_problems import find
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +44,11 @@ class SourceLocation:
 
 
 class PilotlightError(Exception):
-    """The root: a sentence for the user, the field it is about, and what to do next."""
+    """The root: a sentence for the user, the field it is about, and what to do next.
 
-    status: ClassVar[int] = 500
+    Status and default hint are those of the slug's row in the table (pilotlight_problems)."""
+
     default_slug: ClassVar[str] = "internal"
-    default_hint: ClassVar[str] = "Look at the server's log; if it says nothing that helps, report it."
     retryable: ClassVar[bool] = False
 
     def __init__(
@@ -58,8 +65,10 @@ class PilotlightError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.slug = slug or self.default_slug
+        row = find(self.slug)
+        self.status = row.status
         self.field = field
-        self.hint = hint or self.default_hint
+        self.hint = hint or row.cure
         self.location = location
         self.state = state
         self.last_lines = last_lines
@@ -83,84 +92,76 @@ class PilotlightError(Exception):
 
 
 class InvalidInput(PilotlightError):
-    status = 400
     default_slug = "bad-request"
-    default_hint = "Correct the request and send it again; nothing was changed."
 
 
 class InvalidSpec(InvalidInput):
     default_slug = "invalid-spec"
-    default_hint = "Correct the field named above and deploy again; nothing was changed."
 
 
 class InvalidSource(InvalidInput):
     default_slug = "invalid-source"
-    default_hint = "Upload a tar of regular files and folders with paths relative to the handler's folder."
 
 
 class InvalidRequirements(InvalidInput):
     default_slug = "invalid-requirements"
-    default_hint = "Correct requirements.txt and build again; nothing was changed."
 
 
 class Unauthorized(PilotlightError):
-    status = 401
     default_slug = "credentials-refused"
-    default_hint = "Send the user and password that the server printed at its first start (HTTP basic authentication)."
 
 
 class NotFound(PilotlightError):
-    status = 404
     default_slug = "not-found"
-    default_hint = "Look at the name; names are case-sensitive."
 
 
 class FunctionNotFound(NotFound):
     default_slug = "function-not-found"
-    default_hint = "`faasctl list` shows the functions that there are."
 
 
 class BundleNotFound(NotFound):
     default_slug = "bundle-not-found"
-    default_hint = "Build the source first (`faasctl build`), then deploy the reference that it prints."
+
+
+class SecretNotFound(NotFound):
+    default_slug = "secret-not-found"
+
+
+class NamespaceNotFound(NotFound):
+    default_slug = "namespace-not-found"
+
+
+class KeyNotFound(NotFound):
+    """A function that takes calls without a key has none."""
+
+    default_slug = "function-key-not-found"
 
 
 class Conflict(PilotlightError):
-    status = 409
     default_slug = "conflict"
-    default_hint = "Update it (PUT) instead of creating it again, or choose another name."
 
 
 class TooLarge(PilotlightError):
-    status = 413
     default_slug = "too-large"
-    default_hint = "Send less, or raise the limit in the server's settings."
 
 
 class RevisionFailed(PilotlightError):
     """A revision that was deployed did not come up; the slug says at which step, the detail why."""
 
-    status = 422
     default_slug = "revision-failed"
-    default_hint = "Look at `faasctl logs` of the function, correct its code and deploy again."
 
 
 class Unsupported(PilotlightError):
-    status = 501
     default_slug = "not-supported"
-    default_hint = "This server cannot do that yet."
 
 
 class Unavailable(PilotlightError):
-    status = 503
     default_slug = "unavailable"
-    default_hint = "Try again in a moment."
     retryable = True
 
 
 class Unschedulable(Unavailable):
     default_slug = "unschedulable"
-    default_hint = "Ask for less, or stop something that holds what is asked for."
 
 
 class StartFailed(Unavailable):
@@ -169,10 +170,14 @@ class StartFailed(Unavailable):
     default_slug = "start-failed"
 
 
+class SecretsLocked(PilotlightError):
+    """What is stored cannot be opened with the key file that is there."""
+
+    default_slug = "secrets-locked"
+
+
 class StorageFull(PilotlightError):
-    status = 507
     default_slug = "storage-full"
-    default_hint = "Free space on the disk of the server's data directory, then try again; nothing was changed."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from faasctl.errors import CliError, ExitCode, Place, Problem
 from faasctl.output import paint, render_error, table
+from pilotlight_problems import find
 
 
 def shown(**members: object) -> str:
@@ -29,15 +30,24 @@ def test_the_grammar() -> None:
 
 def test_the_caret_stands_under_its_character_after_wide_ones() -> None:
     place = Place(file="f", line=1, column=3, source="日本x", width=1)
-    *_, source, caret = shown(slug="s", detail="d", place=place).splitlines()
+    *_, source, caret, _help = shown(slug="s", detail="d", place=place).splitlines()
     assert source == " 1 | 日本x"
     assert caret == "   |     ^"  # five columns: a blank and two characters of two columns each
 
 
 def test_a_tab_takes_one_column_in_the_excerpt() -> None:
     place = Place(file="f", line=1, column=2, source="\tx")
-    *_, source, caret = shown(slug="s", detail="d", place=place).splitlines()
+    *_, source, caret, _help = shown(slug="s", detail="d", place=place).splitlines()
     assert source.index("x") == caret.index("^")
+
+
+def test_who_gives_no_help_gets_the_help_of_the_table() -> None:
+    assert shown(slug="stack-missing", detail="d").endswith(f"  = help: {find('stack-missing').cure}\n")
+
+
+def test_a_remark_at_the_place_is_help_enough() -> None:
+    place = Place(file="f", line=1, column=1, source="x", remark="did you mean y?")
+    assert "help" not in shown(slug="stack-unknown-key", detail="d", place=place)
 
 
 def test_a_column_beyond_the_line_draws_no_caret() -> None:
