@@ -27,12 +27,14 @@ from pilotlight.builder.interpreter import choose_interpreter, ensure_reachable
 from pilotlight.builder.layer import ensure_layer
 from pilotlight.config import Settings, build_sandbox, claim_private_dir, sandbox_user
 from pilotlight.control.plane import ControlPlane
-from pilotlight.core.errors import InvalidInput, PilotlightError
+from pilotlight.core.errors import InvalidSetting, PilotlightError
 from pilotlight.log_lines import LogLines
 from pilotlight.providers.base import Provider
 from pilotlight.providers.process import cgroups
 from pilotlight.providers.process.provider import ProcessProvider
+from pilotlight.store.counts import CountTable
 from pilotlight.store.sql import Store
+from pilotlight_problems import told
 from pilotlight_runtime.process import set_not_dumpable
 
 log = structlog.get_logger(__name__)
@@ -42,11 +44,13 @@ def main() -> int:
     arguments = _parse_arguments()
     _log_to_stderr()
     set_not_dumpable()
-    settings = Settings.from_json(arguments.settings_json)
     try:
+        settings = Settings.from_json(arguments.settings_json)
         return uvloop.run(_stop_all(settings) if arguments.stop_all else _serve(settings, arguments.lifeline_fd))
     except PilotlightError as error:
-        log.error("cannot start", detail=error.detail, hint=error.hint)
+        print(
+            told(error.slug, error.detail, error.hint), file=sys.stderr, flush=True
+        )  # no log line: it is for who typed it
         return 2
 
 
@@ -58,7 +62,14 @@ async def _serve(settings: Settings, lifeline: int | None) -> int:
     if lifeline is not None:
         asyncio.get_running_loop().add_reader(lifeline, leave.set)
     async with _parts(settings) as (store, builder, provider):
-        plane = ControlPlane(settings=settings, store=store, provider=provider, builder=builder, shelf=builder.shelf)
+        plane = ControlPlane(
+            settings=settings,
+            store=store,
+            provider=provider,
+            builder=builder,
+            shelf=builder.shelf,
+            counts=CountTable(store),
+        )
         crashed = False
         try:
             async with plane.running(), _api(settings, plane, provider):
@@ -82,7 +93,7 @@ async def _stop_all(settings: Settings) -> int:
 @asynccontextmanager
 async def _parts(settings: Settings) -> AsyncIterator[tuple[Store, Builder, Provider]]:
     if settings.provider != "process":
-        raise InvalidInput(f"provider: there is no provider {settings.provider!r}; known: process", field="provider")
+        raise InvalidSetting(f"provider: there is no provider {settings.provider!r}; known: process", field="provider")
     sandbox = sandbox_user(settings)
     claim_private_dir(settings.data_dir, 0o711 if sandbox.uid is not None else 0o700)
     await ensure_reachable(settings.data_dir, sandbox)

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pilotlight_problems import told
+
 PREDECESSOR_SECONDS = 15.0
 """What a killed server leaves running for a moment (a control plane that ends, a router that drains) is waited for."""
 BACKLOG = 4096
@@ -23,7 +25,15 @@ FIRST_PASSED_FD = 3
 
 
 class CannotServe(Exception):
-    """A sentence that says why, and what to do."""
+    """Why there can be no server here; the slug is a row of the table of errors, the cure better than that row's."""
+
+    def __init__(self, slug: str, detail: str, cure: str | None = None) -> None:
+        super().__init__(detail)
+        self.slug = slug
+        self.cure = cure
+
+    def __str__(self) -> str:
+        return told(self.slug, str(self.args[0]), self.cure)
 
 
 @contextlib.contextmanager
@@ -33,7 +43,7 @@ def locked(data: Path) -> Iterator[int]:
         data.mkdir(mode=0o711 if os.getuid() == 0 else 0o700, parents=True, exist_ok=True)
         fd = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise CannotServe(f"{data} cannot be used: {error.strerror}. Choose another with --data-dir.") from error
+        raise CannotServe("data-dir-unusable", f"{data} cannot be used: {error.strerror}") from error
     try:
         _take_lock(fd, data)
         os.ftruncate(fd, 0)
@@ -51,9 +61,7 @@ def _take_lock(fd: int, data: Path) -> None:
         except BlockingIOError:
             holder = os.pread(fd, 20, 0).decode() or "unknown"
         if Path(f"/proc/{holder}").exists() or time.monotonic() > deadline:
-            raise CannotServe(
-                f"another server (process {holder}) uses {data}. Stop it, or give this one another --data-dir."
-            )
+            raise CannotServe("data-dir-in-use", f"another server (process {holder}) uses {data}")
         time.sleep(0.05)  # it was killed, and its control plane is about to end
 
 
@@ -63,7 +71,7 @@ def listen(settings: dict[str, Any], name: str) -> socket.socket:
     try:
         family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise CannotServe(f"{host} is no address of this machine. Choose another with --host.") from error
+        raise CannotServe("port-unusable", f"{host} is no address of this machine", "Choose another: --host") from error
     deadline = time.monotonic() + PREDECESSOR_SECONDS if (Path(settings["data_dir"]) / "server.json").exists() else 0
     while True:
         sock = socket.socket(family, kind, protocol)
@@ -73,7 +81,7 @@ def listen(settings: dict[str, Any], name: str) -> socket.socket:
         except OSError as error:
             sock.close()
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
-                raise CannotServe(_why_no_port(error, host, port, name.replace("_", "-"))) from error
+                raise _no_port(error, host, port, name.replace("_", "-")) from error
         else:
             sock.listen(BACKLOG)
             return sock
@@ -92,12 +100,13 @@ def inherited() -> list[socket.socket]:
             sockets.append(socket.socket(fileno=FIRST_PASSED_FD + number))
             sockets[-1].set_inheritable(False)
     except (OSError, ValueError) as error:
-        raise CannotServe(f"LISTEN_FDS says that sockets were passed, and there are none ({error}).") from error
+        detail = f"LISTEN_FDS says that sockets were passed, and there are none ({error})"
+        raise CannotServe("sockets-unusable", detail) from error
     if all(_listens(sock) for sock in sockets):
         return sockets
     for sock in sockets:
         sock.close()
-    raise CannotServe("the sockets passed with LISTEN_FDS are no listening TCP sockets.")
+    raise CannotServe("sockets-unusable", "the sockets passed with LISTEN_FDS are no listening TCP sockets")
 
 
 def _listens(sock: socket.socket) -> bool:
@@ -114,15 +123,15 @@ def notify(state: str) -> None:
             sock.sendto(state.encode(), address)
 
 
-def _why_no_port(error: OSError, host: str, port: int, option: str) -> str:
+def _no_port(error: OSError, host: str, port: int, option: str) -> CannotServe:
     if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {port} of {host} is in use by another program. Stop that one, or choose another port with "
-            f"--{option} (0 takes a free one)."
-        )
+        cure = f"Stop that one, or choose another port: --{option} N (0 takes a free one)."
+        return CannotServe("port-in-use", f"port {port} of {host} is in use by another program", cure)
     if error.errno == errno.EACCES:
-        return f"port {port} needs rights that this user lacks. Choose one above 1023 with --{option}."
-    return f"port {port} of {host} cannot be listened on: {error.strerror}. Choose another with --host or --{option}."
+        cure = f"Choose one above 1023: --{option} N"
+        return CannotServe("port-unusable", f"port {port} needs rights that this user lacks", cure)
+    cure = f"Choose another: --host ADDRESS or --{option} N"
+    return CannotServe("port-unusable", f"port {port} of {host} cannot be listened on: {error.strerror}", cure)
 
 
 def credentials(folder: Path) -> tuple[str, str]:

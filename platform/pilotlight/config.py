@@ -4,16 +4,19 @@
 environment variable later on.
 """
 
+import difflib
 import hashlib
 import json
 import os
 import pwd
 import stat
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from pilotlight.core.errors import InvalidInput
+import msgspec
+
+from pilotlight.core.errors import InvalidSetting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,13 @@ class RouterSettings:
 
     hold_without_routes_seconds: float = 10.0
     """How long a request waits when the router has no routes yet; then 503."""
+
+    call_depth: int = 16
+    """How deep functions may call functions; a call from outside has depth 0. A circle would fill every queue in it."""
+
+    api_seconds: float = 30.0
+    """How long a request to the API that only reads may wait for an answer. Followed logs may wait for ever, and what
+    deploys, scales or removes for twice `control.start_timeout_seconds`."""
 
     connections: int = 8192
     """Client connections at once; further ones wait in the listening socket's backlog."""
@@ -164,8 +174,12 @@ class Settings:
 
     @classmethod
     def from_json(cls, text: str) -> "Settings":
-        """What `to_json` wrote, or a part of it; unknown names and wrong types raise InvalidInput."""
-        settings: Settings = _build(cls, json.loads(text), prefix="")
+        """What `to_json` wrote, or a part of it; unknown names and wrong types raise InvalidSetting."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise InvalidSetting(f"the settings are no JSON: {error}") from error
+        settings: Settings = _build(cls, data, prefix="")
         return settings
 
 
@@ -189,7 +203,9 @@ def claim_private_dir(path: Path, mode: int = 0o700) -> Path:
     except FileExistsError:
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise InvalidInput(f"{path} is not a directory of user {os.getuid()}; remove it and start again") from None
+            raise InvalidSetting(
+                f"{path} is not a directory of user {os.getuid()}; remove it and start again"
+            ) from None
     path.chmod(mode)
     return path
 
@@ -203,7 +219,7 @@ class Sandbox:
 
 
 def sandbox_user(settings: Settings) -> Sandbox:
-    """The unprivileged user of a platform that was started as root; InvalidInput when the named one does not exist."""
+    """The unprivileged user of a platform that was started as root; InvalidSetting when there is no such one."""
     if os.getuid() != 0:
         return Sandbox()
     return _first_of([settings.user] if settings.user else ["pilotlight", "nobody"], field="user")
@@ -217,7 +233,7 @@ def build_sandbox(settings: Settings) -> Sandbox:
         return _first_of([settings.build_user], field="build_user")
     try:
         return _first_of(["pilotlight-build"], field="build_user")
-    except InvalidInput:
+    except InvalidSetting:
         return sandbox_user(settings)
 
 
@@ -229,30 +245,35 @@ def _first_of(names: list[str], *, field: str) -> Sandbox:
             continue
         if entry.pw_uid != 0:
             return Sandbox(entry.pw_uid, entry.pw_gid)
-    raise InvalidInput(
+    raise InvalidSetting(
         f"{field}: no unprivileged user called {' or '.join(names)}",
         field=field,
         hint=f"Create one (`useradd --system {names[0]}`) or name another.",
     )
 
 
-def _build(kind: type[Any], data: dict[str, Any], *, prefix: str) -> Any:
-    known = {f.name: f for f in fields(kind)}
-    values: dict[str, Any] = {}
+def _build(kind: type[Any], data: object, *, prefix: str) -> Any:
+    """The settings of one group; InvalidSetting names the one that is unknown or of the wrong type."""
+    if not isinstance(data, dict):
+        raise InvalidSetting(f"setting {prefix.rstrip('.')}: it has settings in it, as in --set {prefix}NAME=VALUE")
+    types = get_type_hints(kind)
     for name, value in data.items():
-        if name not in known:
-            raise InvalidInput(f"setting {prefix}{name}: there is no such setting", field=f"{prefix}{name}")
-        values[name] = _GROUPS[name](value) if name in _GROUPS and value is not None else value
-    return kind(**values)
+        if name not in types:
+            near = difflib.get_close_matches(name, types, n=3, cutoff=0.6)
+            meant = " or ".join(f"`{prefix}{word}`" for word in near)
+            hint = f"Did you mean {meant}?" if near else f"Known here: {', '.join(sorted(types))}."
+            raise InvalidSetting(f"setting {prefix}{name}: there is no such setting", field=name, hint=hint)
+        data = data | {name: _value(types[name], value, f"{prefix}{name}")}
+    return kind(**data)
 
 
-_GROUPS: dict[str, Any] = {
-    "router": lambda value: _build(RouterSettings, value, prefix="router."),
-    "pool": lambda value: _build(PoolSettings, value, prefix="pool."),
-    "build": lambda value: _build(BuildSettings, value, prefix="build."),
-    "control": lambda value: _build(ControlSettings, value, prefix="control."),
-    "disk": lambda value: _build(DiskSettings, value, prefix="disk."),
-    "data_dir": Path,
-    "python": Path,
-    "templates_dir": Path,
-}
+def _value(kind: Any, value: object, name: str) -> Any:
+    if is_dataclass(kind):
+        return _build(kind, value, prefix=f"{name}.")  # type: ignore[arg-type]
+    if isinstance(value, str) and kind in (Path, Path | None):
+        return Path(value)
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        sentence = f"setting {name}: {str(error).lower()}, not {json.dumps(value)}"
+        raise InvalidSetting(sentence, field=name) from error

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             settings |= {"port": public.getsockname()[1], "metrics_port": metrics.getsockname()[1]}
             return Supervisor(settings, options, public, metrics, lock).run()
     except CannotServe as error:
-        _say(f"pilotlight: {error}", file=sys.stderr)
+        _say(str(error), file=sys.stderr)
         return 1
 
 
@@ -214,7 +214,8 @@ class Supervisor:
     def _stop(self, wakeup: socket.socket) -> None:
         """The router first, so that no request loses its replica; asked a second time, everything at once."""
         notify("STOPPING=1")
-        _say("pilotlight: stopping; interrupt once more to stop at once", file=sys.stderr)
+        if not self._hopeless:
+            _say("pilotlight: stopping; interrupt once more to stop at once", file=sys.stderr)
         if self._settings["keep"]:
             self._stop_keeping(wakeup)
             return

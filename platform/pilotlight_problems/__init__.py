@@ -39,7 +39,7 @@ def rows() -> dict[str, Row]:
 
 def groups() -> dict[str, tuple[Row, ...]]:
     """The rows under the headings of the troubleshooting page."""
-    from pilotlight_problems import api, building, calling, keeping, starting, terminal
+    from pilotlight_problems import api, building, calling, keeping, serving, starting, terminal
 
     return {
         "Calling a function": calling.ROWS,
@@ -47,6 +47,7 @@ def groups() -> dict[str, tuple[Row, ...]]:
         "Building": building.ROWS,
         "Secrets, keys and namespaces": keeping.ROWS,
         "The server's API": api.ROWS,
+        "Starting a server": serving.ROWS,
         "The command line and the stack file": terminal.ROWS,
     }
 
@@ -54,6 +55,11 @@ def groups() -> dict[str, tuple[Row, ...]]:
 def find(slug: str) -> Row:
     """The row; that of `internal` for a slug that has none, as one of another release's server may."""
     return rows().get(slug) or rows()["internal"]
+
+
+def told(slug: str, detail: str, cure: str | None = None) -> str:
+    """As a terminal shows it, for programs that have no more than this to say."""
+    return f"error[{slug}]: {detail}\n  = help: {cure or find(slug).cure}"
 
 
 def near(slug: str) -> list[str]:

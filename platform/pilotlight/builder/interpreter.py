@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pilotlight.builder.process import Command, TimedOut, run
 from pilotlight.config import Sandbox
-from pilotlight.core.errors import InvalidInput
+from pilotlight.core.errors import InvalidSetting
 
 _PLACES = (Path("/usr/bin/python3"), Path("/usr/local/bin/python3"))
 _SECONDS = 20.0
@@ -36,12 +36,12 @@ class Interpreter:
 
 
 async def choose_interpreter(python: Path | None, sandbox: Sandbox) -> Interpreter:
-    """The one that is set, or the server's own, or the system's of the same version; InvalidInput when the functions'
+    """The one that is set, or the server's own, or the system's of the same version; InvalidSetting when the functions'
     user can run none of them."""
     if python is not None:
         found = await probe(python, sandbox)
         if found is None:
-            raise InvalidInput(
+            raise InvalidSetting(
                 f"python: {python} is no Python that the functions' user can run",
                 field="python",
                 hint="Name another interpreter with --python, or make this one and the folders above it readable.",
@@ -53,7 +53,7 @@ async def choose_interpreter(python: Path | None, sandbox: Sandbox) -> Interpret
         if found is not None and found.abi == sys.implementation.cache_tag:
             return found
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    raise InvalidInput(
+    raise InvalidSetting(
         f"python: the functions' user can run neither {own} nor a Python {version} of the system",
         field="python",
         hint=f"Install Python {version} where every user can run it, and name it with --python; or start the server "
@@ -73,7 +73,7 @@ async def probe(path: Path, sandbox: Sandbox) -> Interpreter | None:
 
 
 async def ensure_reachable(data_dir: Path, sandbox: Sandbox) -> None:
-    """InvalidInput when the functions' user may not walk to the data directory: nothing of it could be started."""
+    """InvalidSetting when the functions' user may not walk to the data directory: nothing of it could be started."""
     if sandbox.uid is None:
         return
     place = data_dir.resolve()
@@ -82,7 +82,7 @@ async def ensure_reachable(data_dir: Path, sandbox: Sandbox) -> None:
     if outcome.status == 0:
         return
     closed = await asyncio.to_thread(_first_closed, place)
-    raise InvalidInput(
+    raise InvalidSetting(
         f"data_dir: the functions' user (number {sandbox.uid}) cannot reach {place}: {closed} is closed to it",
         field="data_dir",
         hint=f"Choose another place with --data-dir (/var/lib/pilotlight, for example), or: chmod o+x {closed}",
@@ -100,7 +100,7 @@ def _first_closed(place: Path) -> Path:
 def _same_abi(found: Interpreter) -> Interpreter:
     ours = sys.implementation.cache_tag
     if found.abi != ours:
-        raise InvalidInput(
+        raise InvalidSetting(
             f"python: {found.path} is {found.abi}, the server runs on {ours}; replicas use parts of the server's "
             "installation, so both must be the same version of Python",
             field="python",

@@ -4,6 +4,7 @@ PilotlightError
 ├── InvalidInput (400)         bad-request
 │   ├── InvalidSpec            invalid-spec
 │   ├── InvalidSource          invalid-source
+│   ├── InvalidSetting         invalid-setting (status 0: only the server's own terminal says it)
 │   └── InvalidRequirements    invalid-requirements, requirement-not-found, ...
 ├── Unauthorized (401)         credentials-refused
 ├── NotFound (404)             not-found
@@ -97,6 +98,12 @@ class InvalidInput(PilotlightError):
 
 class InvalidSpec(InvalidInput):
     default_slug = "invalid-spec"
+
+
+class InvalidSetting(InvalidInput):
+    """Of the server itself, by whoever starts it."""
+
+    default_slug = "invalid-setting"
 
 
 class InvalidSource(InvalidInput):

@@ -14,11 +14,13 @@ import os
 import resource
 import signal
 import socket
+import sys
 
 import structlog
 import uvloop
 
 from pilotlight.config import Settings
+from pilotlight.core.errors import InvalidSetting
 from pilotlight.log_lines import LogLines
 from pilotlight.router import meter, metrics_server
 from pilotlight.router.control_plane import ControlPlane
@@ -26,6 +28,7 @@ from pilotlight.router.levels import LevelReporter
 from pilotlight.router.link_client import LinkClient
 from pilotlight.router.server import Server
 from pilotlight.router.table import Table
+from pilotlight_problems import told
 from pilotlight_runtime.process import set_not_dumpable
 
 log = structlog.get_logger()
@@ -36,7 +39,11 @@ def main(arguments: list[str] | None = None) -> None:
     set_not_dumpable()
     _allow_many_connections()
     structlog.configure(logger_factory=LogLines())
-    settings = Settings.from_json(options.settings_json)
+    try:
+        settings = Settings.from_json(options.settings_json)
+    except InvalidSetting as error:
+        print(told(error.slug, error.detail, error.hint), file=sys.stderr)
+        sys.exit(2)  # the supervisor's word for: do not start me again
     # What was imported lives as long as the program: the collector need not look at it again. Calls leave no cycles.
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
@@ -61,9 +68,20 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 async def _run(settings: Settings, public_fd: int, metrics_fd: int, lifeline_fd: int) -> None:
     buffer_bytes = settings.router.buffer_bytes
     reporter = LevelReporter()
-    table = Table(watch=reporter, hold_seconds=settings.router.hold_without_routes_seconds, buffer_bytes=buffer_bytes)
+    table = Table(
+        watch=reporter,
+        hold_seconds=settings.router.hold_without_routes_seconds,
+        buffer_bytes=buffer_bytes,
+        call_depth=settings.router.call_depth,
+    )
     link = LinkClient(settings.link_socket, table=table, reporter=reporter)
-    control_plane = ControlPlane(settings.api_socket, buffer_bytes=buffer_bytes)
+    control_plane = ControlPlane(
+        settings.api_socket,
+        deadlines=table.deadlines,
+        read_seconds=settings.router.api_seconds,
+        change_seconds=2 * settings.control.start_timeout_seconds,
+        buffer_bytes=buffer_bytes,
+    )
     server = Server(socket.socket(fileno=public_fd), settings.router, table, control_plane)
     stop = _stop_event(lifeline_fd)
 
@@ -78,6 +96,7 @@ async def _run(settings: Settings, public_fd: int, metrics_fd: int, lifeline_fd:
     log.info("router drains", seconds=settings.control.drain_seconds)
     scrapes.close()  # with its listening socket, as `drain` does: the next server may want both ports at once
     await server.drain(settings.control.drain_seconds)
+    reporter.report()
     linking.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await linking

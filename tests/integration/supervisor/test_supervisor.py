@@ -109,15 +109,16 @@ def test_a_port_in_use_is_a_sentence(start: Start) -> None:
         port = other.getsockname()[1]
         server = start(port=port)
         assert server.process.wait(20) == 1
-    assert f"port {port} of 127.0.0.1 is in use by another program." in server.said()
-    assert "--port (0 takes a free one)" in server.said()
+    assert f"error[port-in-use]: port {port} of 127.0.0.1 is in use by another program\n" in server.said()
+    assert "= help: Stop that one, or choose another port: --port N (0 takes a free one)." in server.said()
 
 
 def test_a_data_directory_has_one_server(start: Start) -> None:
     first = start().until_ready()
     second = start()
     assert second.process.wait(20) == 1
-    assert f"another server (process {first.process.pid}) uses {first.data}." in second.said()
+    sentence = f"error[data-dir-in-use]: another server (process {first.process.pid}) uses {first.data}\n"
+    assert sentence in second.said()
     assert first.ask().startswith(b"HTTP/1.1 200")
 
 

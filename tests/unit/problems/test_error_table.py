@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from faasctl.errors import ExitCode
-from pilotlight.core import errors
-from pilotlight.core.errors import PilotlightError
+from pilotlight.api.problems import Crash
+from pilotlight.core.errors import InvalidSetting, PilotlightError
 from pilotlight_problems import Row, find, groups, near, rows
 from pilotlight_problems.__main__ import page
 
@@ -18,7 +18,7 @@ SOURCES = [
     for folder in ("platform/pilotlight", "runtime/pilotlight_runtime", "faasctl")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
-FIRST_ARGUMENT = {"failed", "LoadFailed", "_error", "_kind", "_problem", "problem", "_count_failure"}
+FIRST_ARGUMENT = {"failed", "LoadFailed", "CannotServe", "_error", "_kind", "_problem", "problem", "_count_failure"}
 """Calls whose first text with a hyphen is a slug."""
 
 
@@ -64,9 +64,9 @@ def test_every_row_is_raised_somewhere_or_made_of_an_end_of_a_replica() -> None:
     assert unused == []
 
 
-@pytest.mark.parametrize("kind", sorted(set(classes()), key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", sorted(set(classes()), key=lambda kind: kind.__name__), ids=str)
 def test_an_error_of_the_server_has_a_status(kind: type[PilotlightError]) -> None:
-    assert kind.__module__ != errors.__name__ or find(kind.default_slug).status >= 400
+    assert kind is InvalidSetting or find(kind.default_slug).status >= 400
 
 
 @pytest.mark.parametrize("row", rows().values(), ids=lambda row: row.slug)
@@ -78,6 +78,10 @@ def test_a_row_says_what_why_and_what_next(row: Row) -> None:
         assert text == " ".join(text.split())
     assert row.sentence.endswith(".")
     assert row.cure != row.sentence
+
+
+def test_a_crash_of_ours_says_nothing_of_itself_but_where_to_look() -> None:
+    assert (Crash().status, Crash().slug) == (500, "internal")
 
 
 def test_a_slug_of_another_release_is_an_internal_error_here() -> None:
