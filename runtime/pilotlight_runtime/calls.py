@@ -1,22 +1,21 @@
-"""One call: from its slot over the handler to the end of its answer.
+"""One call: from its slot to the end of its answer; what every contract's calls have in common.
 
 A call ends once, when its handler (and the iterator that it may have returned) has come to its end, whether somebody
 still waits for the answer or not; only then its slot is free. Everything here runs on the event loop, but for what
-says that it runs in a handler's thread.
+says that it runs in a handler's thread. How a handler is run is in calls_answering.py and calls_conversing.py.
 """
 
 import asyncio
-import functools
-import inspect
 import json
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextvars import Context, copy_context
+import time
+from collections.abc import Coroutine
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from pilotlight_runtime import logs
-from pilotlight_runtime.contracts import Answer, BadAnswer, RawHeaders, Request
+from pilotlight_runtime.contracts import Answer, BadAnswer, Fault, RawHeaders, Request
+from pilotlight_runtime.current import Surroundings, surroundings
 from pilotlight_runtime.failures import describe, user_traceback
-from pilotlight_runtime.pump import Pump
 
 if TYPE_CHECKING:
     from pilotlight_runtime.server import Connection, Server
@@ -29,12 +28,13 @@ class Call:
     """A request that has a slot."""
 
     __slots__ = (
-        "_begun", "_cancelled", "_connection", "_deadline", "_ended", "_request", "_server", "_stream_end",
+        "_begun", "_cancelled", "_connection", "_deadline", "_depth", "_ended", "_request", "_server", "_stream_end",
         "_streaming", "_task", "_timed_out", "_timer", "call_id",
     )  # fmt: skip
 
-    def __init__(self, server: "Server", connection: "Connection", call_id: str) -> None:
+    def __init__(self, server: "Server", connection: "Connection", call_id: str, depth: int) -> None:
         self.call_id = call_id
+        self._depth = depth
         self._server = server
         self._connection: Connection | None = connection
         self._request: Request | None = None
@@ -50,23 +50,16 @@ class Call:
 
     def start(self, request: Request) -> None:
         """The request is whole: run the handler."""
-        server = self._server
         self._request = request
         self._note_progress()
-        context = server.context.copy()
-        if server.application.asynchronous:
-            self._start_task(self._run(request), context)
-        else:
-            server.workers.submit(functools.partial(context.run, self._work, request))
+        self._run_handler(request, self._server.context.copy())
 
     def abandon(self) -> None:
         """Nobody waits for the answer: an async handler is cancelled, a sync one runs to its end."""
         if self._request is None:
             self._leave()
-        elif not self._cancelled:
-            self._cancelled = True
-            if self._task is not None and self._begun:  # a task that has not begun would never end its call
-                self._task.cancel()
+        else:
+            self._cancel()
 
     def lose_connection(self) -> None:
         """There is nobody to answer any more."""
@@ -76,57 +69,19 @@ class Call:
         else:
             self.abandon()
 
-    # The handler.
+    # For those who know how the handler is called.
 
-    async def _run(self, request: Request) -> None:
-        """An async one."""
-        if not self._cancelled:
-            answer = _bodiless(request, await self._result(request))
-            if isinstance(answer.body, Iterator):
-                answer = self._pumped(answer, answer.body)
-            await self._deliver(answer)
+    def _run_handler(self, request: Request, context: Context) -> None:
+        raise NotImplementedError
 
-    async def _result(self, request: Request) -> Answer:
-        application = self._server.application
-        try:
-            result = application.call(request)
-            if inspect.isawaitable(result):
-                result = await result
-            return application.answer(result)
-        except BaseException as error:
-            if self._cancelled and isinstance(error, asyncio.CancelledError):
-                raise
-            return self._failure(error)
+    def _own_words(self, fault: Fault) -> Answer | None:
+        """The contract's, for a caller."""
+        return None
 
-    def _work(self, request: Request) -> None:
-        """A sync one, in its thread."""
+    def _enter(self) -> None:
+        """What runs from here on belongs to this call, and so does what it prints and whom it calls."""
         logs.current_call.set(self.call_id)
-        application, loop = self._server.application, self._server.loop
-        try:
-            answer = _bodiless(request, application.answer(application.call(request)))
-        except BaseException as error:  # SystemExit must not end the thread
-            answer = self._failure(error)
-        if isinstance(answer.body, bytes):
-            self._server.log.end_line()
-            loop.call_soon_threadsafe(self._respond, answer, answer.body)
-        elif isinstance(answer.body, AsyncIterator):
-            self._deliver_from_thread(answer)
-        else:
-            pump = Pump(loop, answer.body)
-            self._deliver_from_thread(Answer(answer.status, answer.headers, pump))
-            pump.run()
-            self._server.log.end_line()
-
-    def _deliver_from_thread(self, answer: Answer) -> None:
-        self._server.loop.call_soon_threadsafe(self._start_task, self._deliver(answer), copy_context())
-
-    def _pumped(self, answer: Answer, body: Iterator[Any]) -> Answer:
-        """An async handler returned a sync iterator."""
-        pump = Pump(self._server.loop, body)
-        self._server.workers.submit(functools.partial(copy_context().run, pump.run))
-        return Answer(answer.status, answer.headers, pump)
-
-    # The answer.
+        surroundings.set(Surroundings(self._depth, time.monotonic() + self._server.timeout_seconds))
 
     def _start_task(self, work: Coroutine[Any, Any, None], context: Context) -> None:
         self._task = self._server.loop.create_task(self._guard(work), context=context)
@@ -134,20 +89,22 @@ class Call:
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         """Whatever happens in the task, the call ends with it."""
         self._begun = True
-        logs.current_call.set(self.call_id)
+        self._enter()
         try:
             await work
         except asyncio.CancelledError:
-            pass  # by `abandon`
+            pass  # by us
         finally:
             self._server.log.end_line()
             self._leave()
 
-    async def _deliver(self, answer: Answer) -> None:
-        if isinstance(answer.body, AsyncIterator):
-            await self._stream(answer, answer.body)
-        elif isinstance(answer.body, bytes):
-            self._respond(answer, answer.body)
+    def _cancel(self) -> None:
+        if not self._cancelled:
+            self._cancelled = True
+            if self._task is not None and self._begun:  # a task that has not begun would never end its call
+                self._task.cancel()
+
+    # The answer.
 
     def _respond(self, answer: Answer, body: bytes) -> None:
         connection, self._connection = self._connection, None
@@ -155,63 +112,24 @@ class Call:
         if connection is not None:
             connection.respond(answer.status, answer.headers, body)
 
-    async def _stream(self, answer: Answer, pieces: AsyncIterator[Any]) -> None:
-        failure = None
-        try:
-            await self._send_pieces(answer, pieces)
-        except Exception as error:
-            failure = self._failure(error)
-        finally:
-            await self._close(pieces)
-        if failure is not None and not self._streaming:
-            self._respond(failure, _bytes_of(failure))
-        elif failure is None:
-            self._end_stream(answer)
-
-    async def _send_pieces(self, answer: Answer, pieces: AsyncIterator[Any]) -> None:
-        """The head goes out with the first piece: until then a failure can still be told."""
-        if self._cancelled or self._connection is None:
-            return
-        async for piece in pieces:
-            data = _encoded(piece)
-            if (connection := self._connection) is None:
-                return
-            if not self._streaming:
-                self._begin_stream(connection, answer)
-            if data:
-                connection.write_piece(data)
-            await connection.drained()
-            self._note_progress()
-
-    def _begin_stream(self, connection: "Connection", answer: Answer) -> None:
+    def _begin_stream(self, connection: "Connection", status: int, headers: RawHeaders, length: int | None) -> None:
         self._streaming = True
         self._stream_end = self._server.loop.call_later(self._server.max_stream_seconds, self._grow_old)
-        connection.begin_stream(answer.status, answer.headers)
-
-    async def _close(self, pieces: AsyncIterator[Any]) -> None:
-        if (close := getattr(pieces, "aclose", None)) is not None:
-            try:
-                await close()
-            except Exception as error:
-                self._failure(error)
-
-    def _end_stream(self, answer: Answer) -> None:
-        if not self._streaming:
-            self._respond(answer, b"")
-            return
-        connection, self._connection = self._connection, None
-        self._end()
-        if connection is not None:
-            connection.end_stream()
+        connection.begin_stream(status, headers, length)
 
     def _failure(self, error: BaseException) -> Answer:
         """What a caller is told; the function's log is told all of it. Also runs in a handler's thread."""
+        debug = self._server.debug
         if isinstance(error, BadAnswer):
             self._server.log.system(f"bad-answer: the handler returned {error}", self.call_id)
-            return self._error_answer(500, "bad-answer", f"The function returned {error}.")
+            own = self._own_words(Fault("bad-answer", error, None))
+            return own or self._error_answer(500, "bad-answer", f"The function returned {error}.")
         trace = user_traceback(error)
         self._server.log.error(trace, self.call_id)
-        if self._server.debug:
+        own = self._own_words(Fault("handler-raised", error, trace if debug else None))
+        if own is not None:
+            return own
+        if debug:
             return self._error_answer(500, "handler-raised", describe(error), traceback=trace)
         return self._error_answer(500, "handler-raised", "The function failed; its log says why.")
 
@@ -258,7 +176,7 @@ class Call:
     def _time_out(self) -> None:
         self._timed_out = True
         seconds = self._server.timeout_seconds
-        self._server.log.system(f"handler-timeout: no answer after {seconds:g} s", self.call_id)
+        self._server.log.system(f"handler-timeout: {self._overdue(seconds)}", self.call_id)
         connection = self._connection
         self.lose_connection()
         if connection is None:
@@ -268,7 +186,10 @@ class Call:
         else:
             sentence = f"The function did not answer within {seconds:g} s."
             answer = self._error_answer(504, "handler-timeout", sentence)
-            connection.respond(answer.status, answer.headers, _bytes_of(answer))
+            connection.respond(answer.status, answer.headers, bytes_of(answer))
+
+    def _overdue(self, seconds: float) -> str:
+        return f"no answer after {seconds:g} s"
 
     def _grow_old(self) -> None:
         """A stream that never ends would hold its replica, and an old revision, for ever."""
@@ -286,23 +207,5 @@ class Call:
         self._server.stuck(self, f"call {self.call_id}: the handler still runs after {seconds:g} s")
 
 
-def _bodiless(request: Request, answer: Answer) -> Answer:
-    """To HEAD, an iterator's answer ends before its first piece."""
-    if request.method != b"HEAD" or isinstance(answer.body, bytes):
-        return answer
-    if isinstance(answer.body, Iterator) and (close := getattr(answer.body, "close", None)) is not None:
-        close()
-    return Answer(answer.status, answer.headers)
-
-
-def _bytes_of(answer: Answer) -> bytes:
+def bytes_of(answer: Answer) -> bytes:
     return answer.body if isinstance(answer.body, bytes) else b""
-
-
-def _encoded(piece: Any) -> bytes:
-    match piece:
-        case str():
-            return piece.encode("utf-8", "surrogatepass")
-        case bytes() | bytearray() | memoryview():
-            return bytes(piece)
-    raise BadAnswer(f"a stream with a piece of type {type(piece).__name__}; it must be str or bytes")

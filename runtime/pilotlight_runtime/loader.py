@@ -10,16 +10,17 @@ import os
 import sys
 from types import ModuleType
 
-from pilotlight_runtime.contracts import CONTRACTS, Application, Identity, contract_named
+from pilotlight_runtime.contracts import CONTRACTS, Application, Conversation, Identity, contract_named
 from pilotlight_runtime.failures import LoadFailed, import_failure
 
 PACKAGE = "function"
 
 
-def load(bundle: str, handler: str, contract: str, identity: Identity) -> Application:
+def load(bundle: str, handler: str, contract: str, identity: Identity) -> Application | Conversation:
     """Import the handler and bind it to its contract; LoadFailed says why it cannot be."""
     if contract not in CONTRACTS:
-        raise LoadFailed("load-failed", f"the contract {contract!r} is not known to this runtime")
+        there_are = f"there are {', '.join(CONTRACTS)}"
+        raise LoadFailed("load-failed", f"the contract `{contract}` is not known to this runtime; {there_are}")
     folder = os.path.join(bundle, PACKAGE)
     try:
         os.chdir(folder)
@@ -27,8 +28,10 @@ def load(bundle: str, handler: str, contract: str, identity: Identity) -> Applic
         raise LoadFailed("load-failed", f"the function's files cannot be read: {error.strerror}") from error
     sys.path[:0] = [folder, bundle]
     _uncover(folder)
+    chosen = contract_named(contract)
+    handler = chosen.module_of(handler, identity)
     _check_there(folder, handler)
-    return contract_named(contract).bind(_import(folder, handler), identity)
+    return chosen.bind(_import(folder, handler), identity)
 
 
 def _import(folder: str, handler: str) -> ModuleType:
@@ -74,4 +77,4 @@ def _check_there(folder: str, handler: str) -> None:
         return
     modules = sorted(entry for entry in os.listdir(folder) if entry.endswith(".py") and not entry.startswith("_"))
     there = f"; there is {', '.join(modules)}" if modules else " or any other Python file"
-    raise LoadFailed("handler-missing", f"the function's folder has no {handler}.py{there}")
+    raise LoadFailed("handler-missing", f"the function's folder has no {handler.replace('.', '/')}.py{there}")

@@ -191,6 +191,32 @@ class RecordStream(io.RawIOBase):
         return self._descriptor
 
 
+class StandInStream(io.RawIOBase):
+    """What lies under a zygote's `sys.stdout` or `sys.stderr`. A module that it imports may keep them (handlers of
+    `logging` do): in a replica they then lead to the replica's records."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.name = {1: "<stdout>", 2: "<stderr>"}[descriptor]
+        self.target: RecordStream | None = None
+
+    def write(self, data: Any) -> int:
+        if self.target is not None:
+            return self.target.write(data)
+        return os.write(self._descriptor, data)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+
+def stand_in() -> None:
+    """In a zygote, before it imports anything of others."""
+    sys.stdout, sys.stderr = _text_over(StandInStream(1)), _text_over(StandInStream(2))
+
+
 def _pieces(line: bytes) -> list[bytes]:
     """At most 64 KiB each, cut between characters."""
     pieces = []
@@ -212,7 +238,12 @@ class Logs:
 
     def install(self) -> None:
         """Let `print` and everything else that writes to `sys.stdout` and `sys.stderr` write records."""
-        sys.stdout, sys.stderr = (_text_over(stream) for stream in self._streams)
+        for name, stream in zip(("stdout", "stderr"), self._streams, strict=True):
+            under = getattr(getattr(sys, name), "buffer", None)
+            if isinstance(under, StandInStream):
+                under.target = stream
+            else:
+                setattr(sys, name, _text_over(stream))
 
     def system(self, text: str, call_id: str = NO_CALL) -> None:
         """What the runtime itself has to say, to the function's user."""
@@ -234,5 +265,5 @@ class Logs:
         self.file.write(format_lines(stream, call_id, text.rstrip("\n").encode("utf-8", "backslashreplace")))
 
 
-def _text_over(stream: RecordStream) -> io.TextIOWrapper:
+def _text_over(stream: RecordStream | StandInStream) -> io.TextIOWrapper:
     return io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True)

@@ -27,7 +27,7 @@ import uvloop
 
 from pilotlight_runtime import __version__, launch, limits, logs, rehearsal
 from pilotlight_runtime.channel import Channel
-from pilotlight_runtime.contracts import Application, Identity
+from pilotlight_runtime.contracts import Application, Conversation, Identity, conversation_in
 from pilotlight_runtime.failures import LoadFailed, init_failure, user_traceback
 from pilotlight_runtime.loader import PACKAGE, load
 from pilotlight_runtime.server import Connection, Server
@@ -37,11 +37,12 @@ from pilotlight_runtime.workers import Workers
 EXIT_LOAD_FAILED = 66
 EXIT_STUCK = 70
 EXIT_OUT_OF_MEMORY = 137  # as if the kernel had killed it, which is what a limit by cgroup does
-SYNC_SLOTS, ASYNC_SLOTS = 4, 100
 DESCRIPTORS = 4
 """Listener, channel, log, previous log."""
 LAUNCH_SECONDS = 30.0
+SHUTDOWN_SECONDS = 4.0
 ATEXIT_SECONDS = 5.0
+"""Together less than the grace that a provider gives."""
 TICK_SECONDS = 1.0
 BUSY_SECONDS, RECENT_SECONDS = 0.2, 60.0
 """In a replica that has been called a short while ago."""
@@ -79,7 +80,7 @@ class Order:
     @property
     def identity(self) -> Identity:
         name, _, namespace = self.function.partition(".")
-        return Identity(name, namespace, self.revision, socket.gethostname())
+        return Identity(name, namespace, self.revision, socket.gethostname(), self.timeout_seconds)
 
 
 class Prepared:
@@ -130,6 +131,8 @@ class Replica:
         self._phases: dict[str, float] = {}
         self._server: Server | None = None
         self._flooded_at = -FLOOD_LASTS_SECONDS
+        self._shutdown: Callable[[], Awaitable[None]] | None = None
+        self._last_task: asyncio.Task[None] | None = None
 
     def run(self) -> NoReturn:
         try:
@@ -153,16 +156,18 @@ class Replica:
 
     # Starting.
 
-    async def _serve(self, application: Application) -> None:
+    async def _serve(self, application: Application | Conversation) -> None:
         """One run of the loop from here to the end: between two, uvloop drops signals."""
         self._loop.add_signal_handler(signal.SIGTERM, self._terminate)
         context = contextvars.copy_context()
         with self._phase("init"):
             await self._init(application, context)
+        if (conversation := conversation_in(application)) is not None:
+            self._shutdown = conversation.shutdown
         server = self._server = self._make_server(application, context)
         with self._phase("listen"):
             await self._listen(server)
-        self._say_ready(server)
+        self._say_ready(server, application)
         self._tick()
         await self._loop.create_future()
 
@@ -172,7 +177,7 @@ class Replica:
         yield
         self._phases[name] = round((time.perf_counter() - begin) * 1000, 3)
 
-    def _load(self) -> Application:
+    def _load(self) -> Application | Conversation:
         order = self._order
         try:
             return load(order.bundle, order.handler, order.contract, order.identity)
@@ -181,7 +186,7 @@ class Replica:
                 self._logs.error(user_traceback(failure.__cause__))
             raise
 
-    async def _init(self, application: Application, context: contextvars.Context) -> None:
+    async def _init(self, application: Application | Conversation, context: contextvars.Context) -> None:
         """In the thread that will run handlers, and on the loop when it is async; the loop goes on meanwhile."""
         if application.init is None:
             return
@@ -210,9 +215,9 @@ class Replica:
         if inspect.isawaitable(result):
             await self._loop.create_task(_await(result), context=context)
 
-    def _make_server(self, application: Application, context: contextvars.Context) -> Server:
+    def _make_server(self, application: Application | Conversation, context: contextvars.Context) -> Server:
         order = self._order
-        slots = order.concurrency or (ASYNC_SLOTS if application.asynchronous else SYNC_SLOTS)
+        slots = order.concurrency or application.slots
         self._workers.allow(slots)
         return Server(
             application,
@@ -235,12 +240,12 @@ class Replica:
 
     # Serving.
 
-    def _say_ready(self, server: Server) -> None:
+    def _say_ready(self, server: Server, application: Application | Conversation) -> None:
         self._channel.send(
             {
                 "type": "ready",
                 "slots": server.slots,
-                "asynchronous": server.application.asynchronous,
+                "asynchronous": application.asynchronous,
                 "runtime": __version__,
                 "phases": self._phases,
             }
@@ -253,12 +258,12 @@ class Replica:
             self._flooded_at = now
         self._loop.call_later(self._tick_seconds(now), self._tick)
         server = self._server
-        if server is None or not self._channel.closed or server.in_flight:
+        if server is None or server.draining or not self._channel.closed or server.in_flight:
             return
         silent = now - max(server.last_word, self._channel.closed_at)
         if silent > self._order.idle_end_seconds:
             self._logs.system(f"idle: no request and no control plane for {silent:.0f} s")
-            _exit_orderly(self._logs, 0)
+            server.drain()
 
     def _tick_seconds(self, now: float) -> float:
         if now - self._flooded_at < FLOOD_LASTS_SECONDS:
@@ -281,6 +286,20 @@ class Replica:
         if stuck:
             self._logs.end_all_lines()
             os._exit(EXIT_STUCK)  # what hangs may hang its atexit functions too
+        if self._shutdown is None:
+            _exit_orderly(self._logs, 0)
+        if self._last_task is None:
+            self._last_task = self._loop.create_task(self._shut_down(self._shutdown))
+
+    async def _shut_down(self, shutdown: Callable[[], Awaitable[None]]) -> None:
+        """What a handler has to close, then the process' end."""
+        try:
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
+                await shutdown()
+        except TimeoutError:
+            self._logs.system(f"shutdown: it took more than {SHUTDOWN_SECONDS:g} s and was left")
+        except BaseException as error:
+            self._logs.error(user_traceback(error))
         _exit_orderly(self._logs, 0)
 
     def _say_stuck(self, detail: str) -> None:

@@ -2,24 +2,28 @@
 
 A request takes its slot when its head is here, so that a replica without a free one refuses before anything of the
 request is lost, and holds it until its handler has returned, also when nobody waits for the answer any more.
-What happens in between is in calls.py.
+What happens in between is in calls.py and its neighbours.
 """
 
 import asyncio
 import contextvars
+import functools
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from pilotlight_runtime import http1, logs
 from pilotlight_runtime.calls import Call
-from pilotlight_runtime.contracts import Application, RawHeaders, Request
+from pilotlight_runtime.calls_answering import AnsweringCall
+from pilotlight_runtime.calls_conversing import ConversingCall
+from pilotlight_runtime.contracts import Application, Conversation, RawHeaders, Request, conversation_in
+from pilotlight_runtime.current import depth_of
 from pilotlight_runtime.workers import Workers
 
 BODY_LIMIT_BYTES = 256 * 2**20
 HELD_LIMIT_BYTES = 64 * 1024
 FLUSH_SECONDS = 5.0
-_NOTED = frozenset({b"x-call-id"})
+_NOTED = frozenset({b"x-call-id", b"x-pilotlight-depth"})
 _SHOWN = ((b"host", b"Host"), (b"content-length", b"Content-Length"), (b"x-call-id", b"X-Call-Id"))
 _JSON: RawHeaders = [(b"Content-Type", b"application/json")]
 
@@ -29,7 +33,7 @@ class Server:
 
     def __init__(
         self,
-        application: Application,
+        application: Application | Conversation,
         log: logs.Logs,
         *,
         loop: asyncio.AbstractEventLoop,
@@ -42,7 +46,7 @@ class Server:
         on_stuck: Callable[[str], None],
         on_drained: Callable[[bool], None],
     ) -> None:
-        self.application = application
+        self._new_call = _call_for(application)
         self.log = log
         self.loop = loop
         self.workers = workers
@@ -65,12 +69,12 @@ class Server:
     def in_flight(self) -> int:
         return len(self._calls)
 
-    def admit(self, connection: "Connection", call_id: str) -> Call | None:
+    def admit(self, connection: "Connection", call_id: str, depth: int) -> Call | None:
         """A call with a slot, or None when there is none to have."""
         self.last_word = self.loop.time()
         if self.draining or len(self._calls) >= self.slots:
             return None
-        call = Call(self, connection, call_id)
+        call = self._new_call(self, connection, call_id, depth)
         self._calls.add(call)
         return call
 
@@ -105,6 +109,13 @@ class Server:
             self.loop.call_later(0.01, self._flush, deadline)
         else:
             self._on_drained(self._was_stuck)
+
+
+def _call_for(application: Application | Conversation) -> Callable[[Server, "Connection", str, int], Call]:
+    conversation = conversation_in(application)
+    if conversation is not None:
+        return functools.partial(ConversingCall, conversation)
+    return functools.partial(AnsweringCall, cast(Application, application))
 
 
 class Connection(asyncio.Protocol):
@@ -177,7 +188,8 @@ class Connection(asyncio.Protocol):
         if (head.content_length or 0) > BODY_LIMIT_BYTES:
             self._refuse_body()
             return
-        self._call = self._server.admit(self, _call_id(head))
+        depth = head.noted.get(b"x-pilotlight-depth")
+        self._call = self._server.admit(self, _call_id(head), depth_of(depth) if depth else 0)
         if self._call is None:
             self._refuse_busy(head)
         elif head.expect_continue:
@@ -211,18 +223,23 @@ class Connection(asyncio.Protocol):
         while self._resumed is not None:
             await self._resumed
 
-    def respond(self, status: int, headers: RawHeaders, body: bytes) -> None:
-        """A whole answer, then the next request."""
-        self._write_answer(status, headers, body)
+    def respond(self, status: int, headers: RawHeaders, body: bytes, length: int | None = None) -> None:
+        """A whole answer, then the next request; `length` is that of a body that is left out (HEAD)."""
+        self._write_answer(status, headers, body, length)
         self._end_exchange()
 
-    def begin_stream(self, status: int, headers: RawHeaders) -> None:
+    def begin_stream(self, status: int, headers: RawHeaders, length: int | None) -> None:
+        """`length` is that of all pieces together, where it is known."""
         head = self._head
-        self._chunked = head is not None and not head.http10
+        self._chunked = length is None and head is not None and not head.http10
         framing = [(b"Transfer-Encoding", b"chunked")] if self._chunked else []
-        if not self._chunked or not self._keeps_alive:
+        if length is not None:
+            framing.append((b"Content-Length", b"%d" % length))
+        if (length is None and not self._chunked) or not self._keeps_alive:
             self._closing = True
             framing.append((b"Connection", b"close"))
+        elif head is not None and head.http10:
+            framing.append((b"Connection", b"keep-alive"))
         self._transport.write(http1.response_head(status, [*headers, *framing]))
 
     def write_piece(self, data: bytes) -> None:
@@ -251,11 +268,11 @@ class Connection(asyncio.Protocol):
         head = self._head
         return head is not None and head.keep_alive and not self._closing and not self._server.draining
 
-    def _write_answer(self, status: int, headers: RawHeaders, body: bytes) -> None:
+    def _write_answer(self, status: int, headers: RawHeaders, body: bytes, length: int | None = None) -> None:
         head = self._head
         framing: RawHeaders = []
         if status not in (204, 304):
-            framing.append((b"Content-Length", b"%d" % len(body)))
+            framing.append((b"Content-Length", b"%d" % (len(body) if length is None else length)))
         if not self._keeps_alive:
             framing.append((b"Connection", b"close"))
         elif head is not None and head.http10:
@@ -326,4 +343,5 @@ def _request(head: http1.RequestHead, body: bytes, call_id: str) -> Request:
     """What ends at our connection is not shown to the function; the rest is."""
     noted = head.noted
     headers = [*head.headers, *[(shown, noted[name]) for name, shown in _SHOWN if name in noted]]
-    return Request(head.method, head.target, headers, body, "" if call_id == logs.NO_CALL else call_id)
+    known_id = "" if call_id == logs.NO_CALL else call_id
+    return Request(head.method, head.target, headers, body, known_id, head.http10, head.upgrade)

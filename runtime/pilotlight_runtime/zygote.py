@@ -19,7 +19,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from pilotlight_runtime import __version__, process, replica
+from pilotlight_runtime import __version__, logs, process, replica
 from pilotlight_runtime.contracts import CONTRACTS, contract_named
 from pilotlight_runtime.control import ControlConnection, close_all
 from pilotlight_runtime.failures import describe
@@ -85,6 +85,7 @@ def main(arguments: list[str]) -> None:
 def _warm_up(config: Config) -> tuple[list[str], dict[str, str]]:
     """Import and prime; what fails is told, and the functions that need it will fail by themselves."""
     failed: dict[str, str] = {}
+    logs.stand_in()
     for contract in CONTRACTS:
         contract_named(contract)
     for name in config.preimports:

@@ -28,6 +28,10 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     mount_ssh: bool = False
 
     contract: Contract = "http"
+    like: str | None = None
+    """Another template, from which come the requirements, the prime script and the modules that are not given here."""
+    handlers: tuple[str, ...] = ("handler",)
+    """Modules that may hold the handler; the first one that a function has is taken."""
     requirements: tuple[str, ...] = ()
     """Requirements that every function of this template has beside its own."""
     prime: str | None = None
@@ -41,6 +45,7 @@ class Template:
     name: str
     digest: str
     contract: str
+    handlers: tuple[str, ...]
     requirements: tuple[str, ...]
     preimport: tuple[str, ...]
     prime: bytes | None
@@ -62,13 +67,17 @@ def load_template(directory: Path, name: str) -> Template:
     folder = directory / name
     text = (folder / "template.yml").read_bytes()
     file = _parse(text, name)
-    prime = None if file.prime is None else _beside(folder, file.prime)
+    base = load_template(directory, file.like) if file.like not in (None, name) else None
+    prime = base.prime if base is not None else None
+    if file.prime is not None:
+        prime = _beside(folder, file.prime)
     return Template(
         name=name,
-        digest=digest_of([text, prime or b""]),
+        digest=digest_of([text, prime or b"", (base.digest if base is not None else "").encode()]),
         contract=file.contract,
-        requirements=file.requirements,
-        preimport=file.preimport,
+        handlers=file.handlers or ("handler",),
+        requirements=file.requirements or (base.requirements if base is not None else ()),
+        preimport=file.preimport or (base.preimport if base is not None else ()),
         prime=prime,
     )
 

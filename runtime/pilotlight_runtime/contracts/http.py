@@ -3,20 +3,38 @@
 A handler may import `Event` and `Context` from here to annotate itself.
 """
 
-import difflib
 import functools
 import inspect
 import json
-import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from pilotlight_runtime import http1
-from pilotlight_runtime.contracts import Answer, BadAnswer, Body, Identity, RawHeaders, Request
+from pilotlight_runtime import outgoing
+from pilotlight_runtime.contracts import (
+    ASYNC_SLOTS,
+    SYNC_SLOTS,
+    Answer,
+    BadAnswer,
+    Body,
+    Fault,
+    Identity,
+    RawHeaders,
+    Request,
+)
+from pilotlight_runtime.contracts.checks import (
+    accepts,
+    checked_headers,
+    checked_status,
+    file_of,
+    is_asynchronous,
+    line_of,
+    nearest,
+)
 from pilotlight_runtime.failures import LoadFailed
+from pilotlight_runtime.secret_files import read_secret
 
 
 class MultiMapping(Mapping[str, str]):
@@ -92,6 +110,25 @@ class Context:
     call_id: str
     """Empty in `init`."""
 
+    def call(
+        self,
+        name: str,
+        body: outgoing.Body = b"",
+        *,
+        method: str = "POST",
+        path: str = "",
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> outgoing.Reply:
+        """Call another function: `reply = context.call("name", body)`, in an async handler
+        `reply = await context.call("name", body)`. See pilotlight_runtime.outgoing.call."""
+        return outgoing.call(name, body, method=method, path=path, headers=headers, timeout=timeout)
+
+    def secret(self, name: str) -> str:
+        """The value of one of the function's secrets, as text; LookupError when it has none of that name. Bytes, and
+        other contracts: pilotlight_runtime.secret_files.read_secret."""
+        return read_secret(name).decode()
+
 
 class HttpApplication:
     """A module's `handle` and `init`."""
@@ -99,18 +136,26 @@ class HttpApplication:
     def __init__(self, module: ModuleType, identity: Identity) -> None:
         self._handle = _find_handle(module)
         self._identity = identity
-        self.asynchronous = _is_asynchronous(self._handle)
+        self.asynchronous = is_asynchronous(self._handle)
+        self.slots = ASYNC_SLOTS if self.asynchronous else SYNC_SLOTS
         self.init = _find_init(module, self._context(""))
 
     def call(self, request: Request) -> Any | Awaitable[Any]:
         return self._handle(Event(request), self._context(request.call_id))
 
-    def answer(self, result: Any) -> Answer:
+    def answer(self, result: Any, request: Request) -> Answer:
         return answer_of(result)
+
+    def failure(self, request: Request, fault: Fault) -> Answer | None:
+        return None
 
     def _context(self, call_id: str) -> Context:
         at = self._identity
         return Context(at.hostname, at.function, at.namespace, at.revision, call_id)
+
+
+def module_of(handler: str, identity: Identity) -> str:
+    return handler
 
 
 def bind(module: ModuleType, identity: Identity) -> HttpApplication:
@@ -135,11 +180,11 @@ _ALLOWED = (
 
 
 def _answer(body: Any, status: Any, headers: Any = None) -> Answer:
-    checked_headers = _checked_headers(headers)
+    checked = checked_headers(headers)
     content_type, data = _typed_body(body)
-    if content_type and not any(name.lower() == b"content-type" for name, _ in checked_headers):
-        checked_headers.append((b"Content-Type", content_type))
-    return Answer(_checked_status(status), checked_headers, data)
+    if content_type and not any(name.lower() == b"content-type" for name, _ in checked):
+        checked.append((b"Content-Type", content_type))
+    return Answer(checked_status(status), checked, data)
 
 
 def _typed_body(body: Any) -> tuple[bytes | None, Body]:
@@ -167,92 +212,25 @@ def _json(value: Any) -> bytes:
         raise BadAnswer(f"a {type(value).__name__} that is no JSON: {error}") from error
 
 
-def _checked_status(status: Any) -> int:
-    try:
-        number = operator.index(status)
-    except TypeError:
-        raise BadAnswer(f"the status {status!r}; it must be a number from 200 to 599") from None
-    if isinstance(status, bool) or not 200 <= number <= 599:
-        raise BadAnswer(f"the status {status!r}; it must be a number from 200 to 599")
-    return number
-
-
-def _checked_headers(headers: Any) -> RawHeaders:
-    """Those that frame an answer are left out: they follow from the body."""
-    if headers is None:
-        return []
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    checked: RawHeaders = []
-    try:
-        for name, values in pairs:
-            for value in values if isinstance(values, list) else [values]:
-                checked.append(_checked_header(name, value))
-    except (TypeError, ValueError) as error:
-        raise BadAnswer(f"headers of type {type(headers).__name__}; they must be a mapping of names to str") from error
-    return [header for header in checked if header[0].lower() not in _FRAMING]
-
-
-_FRAMING = http1.HOP_BY_HOP | {b"content-length"}
-
-
-def _checked_header(name: Any, value: Any) -> tuple[bytes, bytes]:
-    if not isinstance(name, str) or not isinstance(value, str | int | float):
-        raise BadAnswer(f"the header {name!r} with a value of type {type(value).__name__}; it must be str")
-    try:
-        header = (name.encode("ascii"), str(value).encode("latin-1"))
-    except UnicodeEncodeError:
-        raise BadAnswer(f"the header {name!r} with characters outside of latin-1; encode them") from None
-    if not http1.is_header(*header):
-        raise BadAnswer(f"the header {name!r} with characters that may not stand in a header")
-    return header
-
-
 def _find_handle(module: ModuleType) -> Callable[[Any, Any], Any]:
-    file = module.__name__.rpartition(".")[2] + ".py"
+    file = file_of(module)
     handle = getattr(module, "handle", None)
     if not callable(handle):
-        raise LoadFailed("handler-missing", f"{file} has no function `handle`{_nearest(module)}", file=file)
-    if not _accepts(handle, 2):
-        line = handle.__code__.co_firstlineno if isinstance(handle, FunctionType) else None
-        raise LoadFailed("load-failed", "`handle` must take two arguments: (event, context)", file=file, line=line)
+        near = nearest(module, "handle")
+        raise LoadFailed("handler-missing", f"{file} has no function `handle`{near}", file=file)
+    if not accepts(handle, 2):
+        sentence = "`handle` must take two arguments: (event, context)"
+        raise LoadFailed("load-failed", sentence, file=file, line=line_of(handle))
     return handle  # type: ignore[no-any-return]
-
-
-def _nearest(module: ModuleType) -> str:
-    own = [
-        name
-        for name, value in vars(module).items()
-        if isinstance(value, FunctionType) and value.__module__ == module.__name__ and name != "init"
-    ]
-    near = difflib.get_close_matches("handle", own, n=1, cutoff=0.5) or own[:1]
-    return f"; the nearest is `{near[0]}`" if near else ""
 
 
 def _find_init(module: ModuleType, context: Context) -> Callable[[], Any] | None:
     init = getattr(module, "init", None)
     if not callable(init):
         return None
-    if _accepts(init, 1) and not (_accepts(init, 0) and "context" not in inspect.signature(init).parameters):
+    if accepts(init, 1) and not (accepts(init, 0) and "context" not in inspect.signature(init).parameters):
         return functools.partial(init, context)
-    if _accepts(init, 0):
+    if accepts(init, 0):
         return init  # type: ignore[no-any-return]
-    file = module.__name__.rpartition(".")[2] + ".py"
+    file = file_of(module)
     raise LoadFailed("load-failed", "`init` must take no argument or one: (context)", file=file)
-
-
-def _accepts(function: Callable[..., Any], arguments: int) -> bool:
-    try:
-        inspect.signature(function).bind(*[None] * arguments)
-    except TypeError:
-        return False
-    except ValueError:
-        return True  # a builtin that does not say
-    return True
-
-
-def _is_asynchronous(function: Callable[..., Any]) -> bool:
-    """Asynchronous generators count: calling one runs nothing of it, its body is awaited on the loop."""
-    call = function if inspect.isroutine(function) else type(function).__call__
-    return any(
-        check(f) for check in (inspect.iscoroutinefunction, inspect.isasyncgenfunction) for f in (function, call)
-    )

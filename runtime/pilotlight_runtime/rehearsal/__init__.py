@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 
 from pilotlight_runtime import loader, logs
-from pilotlight_runtime.contracts import Application, Identity
+from pilotlight_runtime.contracts import Application, Conversation, Identity
 from pilotlight_runtime.server import Connection, Server
 from pilotlight_runtime.workers import Workers
 
@@ -35,7 +35,9 @@ def rehearse(loop: asyncio.AbstractEventLoop, workers: Workers) -> None:
             os.close(nowhere)
 
 
-def _server(application: Application, log: logs.Logs, loop: asyncio.AbstractEventLoop, workers: Workers) -> Server:
+def _server(
+    application: Application | Conversation, log: logs.Logs, loop: asyncio.AbstractEventLoop, workers: Workers
+) -> Server:
     return Server(
         application,
         log,

@@ -1,3 +1,11 @@
-def handle(event, context):
-    """Answer one request; see functions/README.md for what `event` and `context` hold."""
-    return {"statusCode": 200, "body": "Hello from Pilotlight!"}
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pilotlight_runtime.typing import Context, Event, Result
+
+
+def handle(event: Event, context: Context) -> Result:
+    name = event.body.decode().strip() or "world"
+    return f"Hello, {name}!\n"

@@ -91,7 +91,9 @@ def test_a_handle_with_other_arguments(zygote: Zygote) -> None:
 
 def test_an_unknown_contract(zygote: Zygote) -> None:
     failure = zygote.launch(OK, contract="carrier-pigeon").failed()
-    assert failure["detail"] == "the contract 'carrier-pigeon' is not known to this runtime"
+    assert failure["detail"] == (
+        "the contract `carrier-pigeon` is not known to this runtime; there are http, lambda, asgi"
+    )
 
 
 def test_the_log_has_the_traceback_without_our_frames_and_the_sentence(zygote: Zygote) -> None:

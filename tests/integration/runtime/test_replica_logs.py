@@ -2,7 +2,9 @@
 
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,83 @@ import asyncio, sys, time
     assert len(records) == 20 * 5 * 2
     assert all(record.call_id == record.text.split()[0] for record in records)
     assert all(record.stream == record.text.split()[2][0] for record in records)
+
+
+CARRIED = """
+import asyncio, logging, contextvars, threading
+from concurrent.futures import ThreadPoolExecutor
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+async def handle(event, context):
+    async def later():
+        await asyncio.sleep(0.01)
+        print("task")
+    task = asyncio.create_task(later())
+    await asyncio.to_thread(print, "to_thread")
+    logging.getLogger("a.b").info("logging")
+    await asyncio.to_thread(logging.info, "logging in a thread")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(contextvars.copy_context().run, print, "copied").result()
+        pool.submit(print, "bare thread").result()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(later())
+    await task
+"""
+
+
+def test_what_a_handler_starts_prints_under_its_call_but_for_bare_threads(zygote: Zygote) -> None:
+    replica = zygote.serve(CARRIED, concurrency=10)
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda n: replica.call(headers={"X-Call-Id": f"call-{n}"}), range(5)))
+    found: dict[str, list[str | None]] = {}
+    for record in replica.records():
+        found.setdefault(record.text, []).append(record.call_id)
+    calls = [f"call-{n}" for n in range(5)]
+    for text in ("to_thread", "logging", "logging in a thread", "copied"):
+        assert sorted(map(str, found[text])) == calls, text
+    assert sorted(map(str, found["task"])) == sorted(calls * 2)
+    assert found["bare thread"] == [None] * 5
+
+
+def test_a_task_that_outlives_its_call_prints_under_it(zygote: Zygote) -> None:
+    source = """
+import asyncio
+tasks = set()
+async def handle(event, context):
+    async def later():
+        await asyncio.sleep(0.02)
+        print("after the answer")
+    tasks.add(asyncio.create_task(later()))
+    return "now"
+"""
+    replica = zygote.serve(source)
+    replica.call(headers={"X-Call-Id": "c1"})
+    [record] = until(replica.records)
+    assert (record.text, record.call_id) == ("after the answer", "c1")
+
+
+def test_what_a_preimported_module_kept_of_the_streams_leads_to_the_records(
+    start_zygote: Callable[..., Zygote], folder: Path
+) -> None:
+    modules = folder / "modules"
+    modules.mkdir(mode=0o755)
+    (modules / "talkative.py").write_text(
+        "import logging, sys\nout = sys.stdout\nlog = logging.getLogger('talkative')\n"
+        "log.addHandler(logging.StreamHandler())\n"
+    )
+    zygote = start_zygote({"PYTHONPATH": str(modules)}, preimports=["talkative"])
+    assert zygote.hello["preimported"] == ["talkative"]
+    source = """
+import talkative
+def handle(event, context):
+    talkative.log.warning("by its handler")
+    print("by its stream", file=talkative.out)
+"""
+    replica = zygote.serve(source)
+    replica.call(headers={"X-Call-Id": "c1"})
+    assert [(record.text, record.call_id, record.stream) for record in replica.records()] == [
+        ("by its handler", "c1", "e"),
+        ("by its stream", "c1", "o"),
+    ]
 
 
 def test_a_line_without_its_newline_is_written_at_the_calls_end(zygote: Zygote) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +106,31 @@ def test_a_subprocess_of_a_handler_is_reaped_by_the_handler(zygote: Zygote) -> N
     source = "import subprocess\ndef handle(e, c): return str(subprocess.run(['false']).returncode)\n"
     replica = zygote.serve(source)
     assert until(lambda: replica.call().body) == b"1"
+
+
+def test_a_secret_is_read_by_name(zygote: Zygote, tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes("hünter2".encode())
+    (tmp_path / "cert").write_bytes(b"\xff\x00")
+    source = """
+from pilotlight_runtime.secret_files import read_secret
+def handle(event, context):
+    try:
+        context.secret("tokn")
+    except LookupError as error:
+        return [context.secret("token"), list(read_secret("cert")), str(error)]
+"""
+    tmp_path.chmod(0o711)
+    said = zygote.serve(source, secrets_dir=str(tmp_path)).call().json()
+    assert said[:2] == ["hünter2", [255, 0]]
+    assert said[2].startswith("the function has no secret 'tokn' (it has cert, token); name it under `secrets:`")
+
+
+def test_a_function_without_secrets_is_told_so(zygote: Zygote) -> None:
+    source = """
+def handle(event, context):
+    try:
+        context.secret("../../etc/passwd")
+    except LookupError as error:
+        return str(error)
+"""
+    assert b"has no secret '../../etc/passwd' (it has none)" in zygote.serve(source).call().body
