@@ -74,6 +74,8 @@ def _rows(case: str, found: dict[str, list[Measured]]) -> list[Row]:
     return [
         *(Row(case, f"rps_{target}", median(target, "rps"), "1/s") for target in TARGETS),
         Row(case, "ratio_to_nginx", _report.median(ratios), ""),
+        Row(case, "ratio_to_nginx_lowest", min(ratios), ""),
+        Row(case, "ratio_to_nginx_highest", max(ratios), ""),
         *(
             Row(case, f"{metric}_{target}", median(target, metric), "ms")
             for metric in ("p50", "p99")

@@ -2,7 +2,7 @@
 
 Routes have one version counter for all routers. A router that connects gets a snapshot, then each change as it is
 made; what it applied is remembered, so that a deploy can wait for it. What a router reported is dropped when its
-connection ends: no report means unknown.
+connection ends: no report means unknown. Its counts of calls are kept (counts).
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from pilotlight.control.counts import Counts, Run
 from pilotlight.control.plan import grants
 from pilotlight.core.spec import FunctionKey
 from pilotlight.link.messages import (
@@ -52,11 +53,14 @@ class Levelled:
     idle_for: float = 0.0
     calls: int = 0
     errors: int = 0
+    known: bool = True
+    """False where no router says anything: then only the counts are true."""
 
 
 @dataclass(slots=True)
 class _Router:
     name: str
+    run: Run
     writer: asyncio.StreamWriter
     joined_at: float
     applied: int = 0
@@ -74,6 +78,7 @@ class Links:
         epoch: str,
         on_level: Callable[[FunctionKey], None],
         on_drained: Callable[[str], None],
+        counts: Counts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._epoch = epoch
@@ -83,7 +88,7 @@ class Links:
         self._version = 1
         self._routes: dict[FunctionKey, Route] = {}
         self._routers: dict[str, _Router] = {}
-        self._counted: dict[FunctionKey, tuple[int, int]] = {}
+        self._counts = counts or Counts()
         self._drains: dict[str, _Drain] = {}
         self._since: dict[FunctionKey, float] = {}
         self._progress = asyncio.Condition()
@@ -127,7 +132,7 @@ class Links:
         if known is None:
             return self._version
         self._note_drains(known, None)
-        self._counted.pop(function, None)
+        self._counts.forget(function)
         self._since.pop(function, None)
         return self._send_change([], [function])
 
@@ -148,7 +153,6 @@ class Links:
         if not self._routers or not all(router.reported for router in self._routers.values()):
             return None
         now = self._clock()
-        calls, errors = self._counted.get(function, (0, 0))
         waiting = in_flight = 0
         idle_for: float | None = None
         for router in self._routers.values():
@@ -157,11 +161,21 @@ class Links:
             at, level = router.levels.get(function, (known_since, Level(function=function)))
             waiting += level.waiting
             in_flight += level.in_flight
-            calls += level.calls
-            errors += level.errors
             idle = level.idle_seconds + (now - at) if level.waiting + level.in_flight == 0 else 0.0
             idle_for = idle if idle_for is None else min(idle_for, idle)
-        return Levelled(waiting=waiting, in_flight=in_flight, idle_for=idle_for or 0.0, calls=calls, errors=errors)
+        counted = self._counts.of(function)
+        return Levelled(
+            waiting=waiting,
+            in_flight=in_flight,
+            idle_for=idle_for or 0.0,
+            calls=counted.calls,
+            errors=counted.errors,
+        )
+
+    def seen(self, function: FunctionKey) -> Levelled:
+        """The same for people: the calls are known, whoever is connected, and what is unknown is nothing."""
+        counted = self._counts.of(function)
+        return self.level(function) or Levelled(calls=counted.calls, errors=counted.errors, known=False)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         router: _Router | None = None
@@ -186,9 +200,8 @@ class Links:
             raise LinkBroken(f"router {hello.router} speaks protocol {hello.protocol}, not {PROTOCOL}")
         name = f"{hello.router}/{hello.epoch}"
         if (old := self._routers.pop(name, None)) is not None:
-            self._count(old)
             old.writer.close()
-        router = self._routers[name] = _Router(name, writer, self._clock())
+        router = self._routers[name] = _Router(name, Run(hello.router, hello.epoch), writer, self._clock())
         writer.write(encode(Welcome(epoch=self._epoch)))
         self._regrant(but=router)
         writer.write(encode(Snapshot(version=self._version, routes=tuple(self._granted(router)))))
@@ -217,6 +230,8 @@ class Links:
             router.levels.clear()
         for level in levels:
             router.levels[level.function] = (now, level)
+            if level.function in self._routes:
+                self._counts.report(router.run, level)
         changed = set(self._routes) if first and full else {level.function for level in levels}
         for function in changed:
             self._on_level(function)
@@ -225,19 +240,12 @@ class Links:
         if router is None or self._routers.get(router.name) is not router:
             return
         del self._routers[router.name]
-        self._count(router)
+        self._counts.left()
         self._regrant()
         for drain in list(self._drains.values()):
             self._finish_if_drained(drain)
         async with self._progress:
             self._progress.notify_all()
-
-    def _count(self, router: _Router) -> None:
-        """Keep the counts of a router that is gone: they start at zero with its next epoch."""
-        for function, (_, level) in router.levels.items():
-            if function in self._routes:
-                calls, errors = self._counted.get(function, (0, 0))
-                self._counted[function] = (calls + level.calls, errors + level.errors)
 
     def _note_drains(self, before: Route | None, after: Route | None) -> None:
         """A drain begins or is taken back with the next version; one whose endpoint is gone is of no interest."""
@@ -282,7 +290,9 @@ class Links:
         index = list(self._routers).index(router.name)
         for route in self._routes.values() if routes is None else routes:
             yield msgspec.structs.replace(
-                route, endpoints=tuple(_granted_endpoint(e, index, len(self._routers)) for e in route.endpoints)
+                route,
+                endpoints=tuple(_granted_endpoint(e, index, len(self._routers)) for e in route.endpoints),
+                counted=self._counts.earlier(route.function, router.run),
             )
 
     def _send(self, router: _Router, message: Down) -> None:

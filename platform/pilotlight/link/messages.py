@@ -68,6 +68,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256, in hex, of the keys that open the function; None where it is open to all."""
     replicas: int = 0
     """Wanted, for `gateway_service_count`."""
+    min_replicas: int = 0
+    target_load: float = 0.0
+    """What one replica is meant to carry, in the unit of `scaling_type`; both for `gateway_service_target_load`."""
+    scaling_type: str = "capacity"
+    counted: dict[int, int] = {}
+    """Calls by status that earlier runs of this router answered, so that its counters go on where they were."""
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
@@ -91,6 +97,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, tag="change"):
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     epoch: str
     router: str
+    """The same after it was started again; its counts go on under this name."""
     protocol: int = PROTOCOL
 
 
@@ -112,6 +119,8 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     """Answered since this router's epoch began."""
     errors: int = 0
     """Of those, answered with a status of 500 or more."""
+    codes: dict[int, int] = {}
+    """The same calls by status; empty from a router of an older release."""
 
 
 class Levels(msgspec.Struct, frozen=True, kw_only=True, tag="levels"):

@@ -10,7 +10,9 @@ from pilotlight.core.errors import Failure
 from pilotlight.core.spec import FunctionKey
 from pilotlight.link.messages import Level, Route
 from pilotlight.router import problems
-from pilotlight.router.balancer import BUSY_SECONDS, Backend, pick
+from pilotlight.router.balancer import Backend, pick
+from pilotlight.router.cors import Sharing
+from pilotlight.router.keys import Keys
 from pilotlight.router.meter import Series
 from pilotlight.router.problems import Problem
 from pilotlight.router.upstream import Exchange
@@ -21,16 +23,22 @@ EXPLAIN_SECONDS = 0.3
 SWEEP_SECONDS = 0.05
 
 
-class Call(Exchange, Protocol):
-    """What wants a slot."""
+class Expiring(Protocol):
+    """What has a deadline."""
 
     arrived: float
-    deadline: "Deadline"
+
+    def expire(self) -> None: ...
+
+
+class Call(Exchange, Expiring, Protocol):
+    """What wants a slot."""
+
+    deadline: "Deadline | None"
     """Where it stands while it is not over; set when it is admitted."""
 
     def dispatch(self, backend: Backend, now: float) -> None: ...
     def refuse(self, problem: Problem) -> None: ...
-    def expire(self) -> None: ...
 
 
 class Watch(Protocol):
@@ -50,8 +58,8 @@ class Function:
     """One function at this router: its route, its queue, its replicas, and what is in flight."""
 
     __slots__ = (
-        "_backends", "_buffer_bytes", "_leaving", "_unexplained", "_waiting", "_watch", "calls", "deadline", "errors",
-        "idle_since", "in_flight", "last_level", "route", "series", "started", "touched",
+        "_backends", "_buffer_bytes", "_leaving", "_unexplained", "_waiting", "_watch", "deadline", "guarded",
+        "idle_since", "in_flight", "keys", "last_level", "route", "series", "sharing", "started", "touched",
     )  # fmt: skip
 
     def __init__(self, route: Route, *, watch: Watch, deadlines: "Deadlines", buffer_bytes: int) -> None:
@@ -66,9 +74,7 @@ class Function:
         self.in_flight = 0
         self.idle_since = monotonic()
         self.started = 0
-        self.calls = 0
-        self.errors = 0
-        self.series: dict[int, Series] | None = None
+        self.series: dict[int, Series] = {}
         self.touched = False
         self.last_level: Level | None = None
         self.apply(route, deadlines)
@@ -84,15 +90,20 @@ class Function:
     def arrive(self, call: Call, now: float) -> None:
         """Send it to a replica, let it wait, or refuse it."""
         if not self.touched:
-            self.touched = True
-            self._watch.touched(self)
+            self._touch()
         self.started += 1
         call.deadline = deadline = self.deadline
         if not self._waiting:
             backend = pick(self._backends, now)
             if backend is not None:
-                deadline.add(call)
-                self._dispatch(call, backend, now)
+                # What `_dispatch` and `deadline.add` do, without the calls: this is every warm call's way.
+                if not deadline.calls:
+                    deadline.wake()
+                deadline.calls[call] = None
+                self.in_flight += 1
+                backend.in_flight += 1
+                backend.used_at = now
+                call.dispatch(backend, now)
                 return
         if self.route.failure is not None:
             call.refuse(problems.failed(self.route.failure))
@@ -116,7 +127,7 @@ class Function:
 
     def busy(self, backend: Backend) -> None:
         """It refused a call, or broke the connection: it is not offered for a moment."""
-        backend.rest(BUSY_SECONDS)
+        backend.rest_busy()
         self.rests(backend)
 
     def rests(self, backend: Backend) -> None:
@@ -138,23 +149,26 @@ class Function:
 
     def finish(self, call: Call, status: int, now: float) -> None:
         """The call is over, however it ended; `status` is what its caller got."""
-        call.deadline.remove(call)
+        if call.deadline is not None:
+            call.deadline.calls.pop(call, None)
         if self._waiting:
             self._waiting.pop(call, None)
             self._note_idle()
-        self.calls += 1
-        if status >= 500:
-            self.errors += 1
-        if self.series is None:
-            self.series = {}
-        series = self.series.get(status)
-        if series is None:
-            series = self.series[status] = Series()
-        series.observe(now - call.arrived)
+        self._count(status, now - call.arrived)
+
+    def turned_away(self, status: int, seconds: float) -> None:
+        """A call was answered before it arrived here. It counts, and nothing starts or stays warm because of it."""
+        self.started += 1
+        self._count(status, seconds)
+        if not self.touched:
+            self._touch()
 
     def apply(self, route: Route, deadlines: "Deadlines") -> None:
         """A new route: queue, counts and connections stay."""
         self.route = route
+        self.sharing = None if route.cors is None else Sharing(route.cors)
+        self.keys = None if route.key_digests is None else Keys(route.function, route.key_digests)
+        self.guarded = self.sharing is not None or self.keys is not None
         self.deadline = deadlines.of(route.timeout_seconds)
         self._apply_endpoints(route)
         if self._unexplained:
@@ -179,15 +193,27 @@ class Function:
         waiting = self._waiting
         oldest = next(iter(waiting)).arrived if waiting else now
         idle = not waiting and self.in_flight == 0
+        codes = {status: series.count for status, series in self.series.items()}
         return Level(
             function=self.key,
             waiting=len(waiting) if waiting else 0,
             waited_seconds=now - oldest,
             in_flight=self.in_flight,
             idle_seconds=now - self.idle_since if idle else 0.0,
-            calls=self.calls,
-            errors=self.errors,
+            calls=sum(codes.values()),
+            errors=sum(count for status, count in codes.items() if status >= 500),
+            codes=codes,
         )
+
+    def _touch(self) -> None:
+        self.touched = True
+        self._watch.touched(self)
+
+    def _count(self, status: int, seconds: float) -> None:
+        series = self.series.get(status)
+        if series is None:
+            series = self.series[status] = Series()
+        series.observe(seconds)
 
     def _explained(self, replica: str, problem: Problem) -> None:
         for call in (self._unexplained or {}).pop(replica, ()):
@@ -260,25 +286,26 @@ class Function:
 class Deadline:
     """Calls that have the same time from their arrival, in the order in which they came and so will expire."""
 
-    __slots__ = ("_wake", "calls", "seconds")
+    __slots__ = ("calls", "seconds", "wake")
 
     def __init__(self, seconds: float, wake: Callable[[], None]) -> None:
         self.seconds = seconds
-        self._wake = wake
-        self.calls: dict[Call, None] = {}
+        self.wake = wake
+        """To be called when the first one is added."""
+        self.calls: dict[Expiring, None] = {}
 
     def __bool__(self) -> bool:
         return bool(self.calls)
 
-    def add(self, call: Call) -> None:
+    def add(self, call: "Expiring") -> None:
         if not self.calls:
-            self._wake()
+            self.wake()
         self.calls[call] = None
 
-    def remove(self, call: Call) -> None:
+    def remove(self, call: "Expiring") -> None:
         self.calls.pop(call, None)
 
-    def expired(self, now: float) -> list[Call]:
+    def expired(self, now: float) -> "list[Expiring]":
         """Those whose time has passed; they stand here no more."""
         expired = []
         for call in self.calls:

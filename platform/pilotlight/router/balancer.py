@@ -7,6 +7,9 @@ from pilotlight.link.messages import Endpoint
 from pilotlight.router.upstream import Pool
 
 BUSY_SECONDS = 0.02
+BUSY_LIMIT_SECONDS = 0.16
+"""Where several routers share few slots each asks this often for one."""
+BUSY_FORGOTTEN_SECONDS = 0.5
 SUSPECT_SECONDS = 0.1
 SUSPECT_LIMIT_SECONDS = 2.0
 
@@ -14,16 +17,25 @@ SUSPECT_LIMIT_SECONDS = 2.0
 class Backend(Pool):
     """A replica as this router uses it: its slots and its connections. A slot is taken until the replica is done."""
 
-    __slots__ = ("added_at", "endpoint", "failures", "in_flight", "on_release", "resting_until", "slots", "used_at")
+    __slots__ = (
+        "_busy_at", "_busy_seconds", "added_at", "endpoint", "failures", "in_flight", "resting_until", "slots",
+        "used_at",
+    )  # fmt: skip
 
     def __init__(
         self, endpoint: Endpoint, *, on_release: "Callable[[Backend, float], None]", buffer_bytes: int
     ) -> None:
-        super().__init__(endpoint.address, reuse_idle_seconds=endpoint.reuse_idle_seconds, buffer_bytes=buffer_bytes)
-        self.on_release = on_release
+        super().__init__(
+            endpoint.address,
+            reuse_idle_seconds=endpoint.reuse_idle_seconds,
+            buffer_bytes=buffer_bytes,
+            on_release=on_release,
+        )
         self.added_at = monotonic()
         self.in_flight = 0
         self.failures = 0
+        self._busy_at = 0.0
+        self._busy_seconds = BUSY_SECONDS
         self.resting_until = 0.0
         """Until then it is not offered: it said that it is busy, or it could not be reached."""
         self.used_at = 0.0
@@ -35,15 +47,20 @@ class Backend(Pool):
         self.reuse_idle_seconds = endpoint.reuse_idle_seconds
         self.closed = False
 
-    def release(self, now: float) -> None:
-        self.on_release(self, now)
-
     def connected(self) -> None:
         self.failures = 0
 
     def refused(self) -> None:
         self.failures += 1
         self.rest(min(SUSPECT_SECONDS * 2 ** min(self.failures - 1, 8), SUSPECT_LIMIT_SECONDS))
+
+    def rest_busy(self) -> None:
+        """It had no room: a pause that doubles while it says so again and again."""
+        now = monotonic()
+        again = now - self._busy_at < BUSY_FORGOTTEN_SECONDS
+        self._busy_seconds = min(2 * self._busy_seconds, BUSY_LIMIT_SECONDS) if again else BUSY_SECONDS
+        self._busy_at = now
+        self.rest(self._busy_seconds)
 
     def rest(self, seconds: float) -> None:
         self.resting_until = monotonic() + seconds

@@ -7,10 +7,11 @@ from urllib.parse import unquote_to_bytes
 from pilotlight.router import problems
 from pilotlight.router.admission import Deadline, Function
 from pilotlight.router.balancer import Backend
-from pilotlight.router.headers import CallIds, forwarded
+from pilotlight.router.headers import CallIds, depth_of, forwarded
 from pilotlight.router.problems import Problem
 from pilotlight.router.relay import ABANDON_SECONDS, Caller, Relay
 from pilotlight.router.table import Table
+from pilotlight.router.upstream import Connection
 from pilotlight_runtime.http1 import STATUS_LINES, RequestHead, ResponseHead
 
 METHODS = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"})
@@ -20,8 +21,6 @@ ATTEMPTS = 2
 CONNECT_RETRIES = 5
 """Failed connects that one call outlives: with the rests between them 3 s, in which a control plane that died together
 with the replica is back and has found another one."""
-REFUSALS = 50
-"""Busy answers that one call may get; each costs at least some milliseconds."""
 _OPEN_INTERNAL = (b"/_/health", b"/_/ready")
 
 
@@ -29,21 +28,22 @@ class FunctionCall(Relay):
     """Knows its function, its deadline and its id; holds a slot while it has a connection."""
 
     __slots__ = (
-        "_address", "_attempts", "_backend", "_call_id", "_dispatched", "_function", "_own", "_path", "_refusals",
-        "_table", "_unreached", "arrived", "deadline",
+        "_address", "_attempts", "_backend", "_call_id", "_dispatched", "_function", "_own", "_path", "_table",
+        "_unreached", "arrived", "deadline",
     )  # fmt: skip
-    deadline: Deadline
+    deadline: Deadline | None
+    """None until it is admitted."""
 
     def __init__(
         self, caller: Caller, head: RequestHead, table: Table, ids: CallIds, address: bytes, path: bytes
     ) -> None:
         Relay.__init__(self, caller, head)  # super() takes as long as all of it, once per call
         self.arrived = monotonic()
+        self.deadline = None
         self._function: Function | None = None
         self._backend: Backend | None = None
         self._dispatched = 0.0
         self._attempts = 0
-        self._refusals = 0
         self._unreached = 0
         self._table = table
         self._address = address
@@ -55,7 +55,15 @@ class FunctionCall(Relay):
         """Refuse it, have it wait for routes, or hand it to its function."""
         head, path = self._head, self._path
         function = self._function = self._table.find(self._address)
-        if function is None or head.has_body or head.method not in METHODS or b"_" in path or b"%" in path:
+        if (
+            function is None
+            or function.guarded
+            or head.has_body
+            or head.method not in METHODS
+            or b"x-pilotlight-depth" in head.noted
+            or b"_" in path
+            or b"%" in path
+        ):
             self._start_carefully()
         else:
             function.arrive(self, self.arrived)
@@ -66,6 +74,8 @@ class FunctionCall(Relay):
             self.refuse(problems.method_not_allowed(self._head.method.decode(), _METHOD_NAMES))
         elif _is_internal(self._path):
             self.refuse(problems.path_not_found(self._path.decode("ascii", "replace")))
+        elif depth_of(self._head) > self._table.call_depth:
+            self.refuse(problems.call_too_deep(self._table.call_depth))
         elif not self._table.ready:
             self._table.hold(self)
         else:
@@ -77,10 +87,25 @@ class FunctionCall(Relay):
         function = self._function = self._table.find(self._address)
         if function is None:
             self.refuse(self._table.not_found(self._address))
+        elif function.guarded and self._stops_at_the_gate(function):
+            pass
         elif self._head.has_body and (problem := self._over_limit()) is not None:
             self.refuse(problem)
         else:
             function.arrive(self, self.arrived)
+
+    def _stops_at_the_gate(self, function: Function) -> bool:
+        """Whether it is answered here: a browser that asks first needs no key, and wakes nothing."""
+        if function.sharing is not None:
+            connection, keep = self._after_own_answer()
+            if (preflight := function.sharing.preflight(self._head, connection)) is not None:
+                self._function = None
+                self._finish_with(204, preflight, keep=keep)
+                return True
+        if function.keys is not None and (problem := function.keys.take(self._head)) is not None:
+            self.refuse(problem)
+            return True
+        return False
 
     # From admission.
 
@@ -99,6 +124,14 @@ class FunctionCall(Relay):
             self.refuse(problems.timed_out(seconds, waiting=self._connection is None))
 
     # From the connection.
+
+    def attach(self, connection: Connection) -> None:
+        if self._head.has_body:
+            Relay.attach(self, connection)
+            return
+        self._connection = connection
+        connection.request_whole = True
+        connection.write(forwarded(self._head, self._path, self.caller.address, self._own))
 
     def connect_failed(self, error: OSError) -> None:
         if self.over:
@@ -129,9 +162,8 @@ class FunctionCall(Relay):
 
     def _refused(self) -> None:
         """The replica had no room; nothing of the call was given to the handler."""
-        self._refusals += 1
         self._attempts -= 1
-        if not self._body_kept or self._refusals > REFUSALS or self._function is None:
+        if not self._body_kept or self._function is None:
             self.refuse(problems.replica_busy())
         else:
             self._function.again(self)
@@ -142,7 +174,9 @@ class FunctionCall(Relay):
     def _response_head(self, head: ResponseHead, theirs: bytes, framing: bytes) -> bytes:
         now = monotonic()
         noted = head.noted
-        backend = self._backend
+        backend, function = self._backend, self._function
+        if function is not None and function.sharing is not None:
+            theirs = function.sharing.rewritten(self._head, head)
         if backend is not None and backend.added_at > self.arrived:
             theirs += self._server_timing(backend, now, noted.get(b"server-timing"))
         elif b"server-timing" in noted:
@@ -199,18 +233,23 @@ class FunctionCall(Relay):
         return max(0.0, left) + ABANDON_SECONDS
 
     def _problem_lines(self) -> tuple[bytes, bytes]:
-        return self._call_id, b"%bX-Duration-Seconds: %f\r\n" % (self._own, monotonic() - self.arrived)
+        lines = b"%bX-Duration-Seconds: %f\r\n" % (self._own, monotonic() - self.arrived)
+        if self._function is not None and self._function.sharing is not None:
+            lines += self._function.sharing.lines(self._head)
+        return self._call_id, lines
 
     def _switched(self) -> None:
-        if self._function is not None:
+        if self.deadline is not None:
             self.deadline.remove(self)
 
     def _close(self, now: float) -> None:
         function = self._function
         if function is None:
             self._table.leave(self)
-            return
-        function.finish(self, self.status, now)
+        elif self.deadline is None:
+            function.turned_away(self.status, now - self.arrived)
+        else:
+            function.finish(self, self.status, now)
 
 
 def _is_internal(path: bytes) -> bool:

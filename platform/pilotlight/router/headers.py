@@ -6,8 +6,11 @@ import re
 from pilotlight_runtime.http1 import RequestHead, header_lines
 
 REQUEST_NOTED = frozenset(
-    {b"content-type", b"x-call-id", b"x-start-time", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
-)
+    {
+        b"content-type", b"x-call-id", b"x-start-time", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",
+        b"x-pilotlight-depth",
+    }
+)  # fmt: skip
 _BLOCK = 4096
 _CALL_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
@@ -15,10 +18,11 @@ _CALL_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 class CallIds:
     """UUIDs (version 4 by their form), made in blocks: a random beginning for each block, counted within it."""
 
-    __slots__ = ("_count", "_prefix")
+    __slots__ = ("_count", "_endings", "_prefix")
 
     def __init__(self) -> None:
         self._count = 0
+        self._endings = [b"%012x" % number for number in range(_BLOCK)]
         self._prefix = b""
 
     def of(self, given: bytes | None) -> bytes:
@@ -29,8 +33,14 @@ class CallIds:
             digits = os.urandom(10).hex()
             self._prefix = f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-a{digits[15:18]}-".encode()
             self._count = _BLOCK
-        self._count -= 1
-        return b"%b%012x" % (self._prefix, self._count)
+        count = self._count = self._count - 1
+        return self._prefix + self._endings[count]
+
+
+def depth_of(head: RequestHead) -> int:
+    """How many functions lie between the first caller and this call; the runtime counts it up."""
+    given = head.noted.get(b"x-pilotlight-depth", b"")
+    return int(given) if given.isdigit() and len(given) <= 9 else 0
 
 
 def forwarded(head: RequestHead, path: bytes, caller: bytes, own: bytes) -> bytes:
@@ -57,6 +67,8 @@ def _framing(head: RequestHead) -> bytes:
     lines = b""
     if b"content-type" in noted:
         lines += b"Content-Type: %b\r\n" % noted[b"content-type"]
+    if depth := depth_of(head):
+        lines += b"X-Pilotlight-Depth: %d\r\n" % depth
     if head.content_length is None:
         lines += b"Transfer-Encoding: chunked\r\n"
     elif b"content-length" in noted:

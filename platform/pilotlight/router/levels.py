@@ -52,6 +52,10 @@ class LevelReporter:
                 if backend.in_flight == 0:
                     self.drained(backend)
 
+    def report(self) -> None:
+        """Say what changed, now."""
+        self._send(self._touched, monotonic())
+
     # admission.Watch
 
     def touched(self, function: Function) -> None:
@@ -107,5 +111,5 @@ class LevelReporter:
             self._uplink.send(Levels(levels=tuple(changed)))
 
 
-def _counts(level: Level) -> tuple[int, int, int, int]:
-    return level.waiting, level.in_flight, level.calls, level.errors
+def _counts(level: Level) -> tuple[int, int, dict[int, int]]:
+    return level.waiting, level.in_flight, level.codes

@@ -1,6 +1,7 @@
 """The router's end of the link: take routes in, say what was applied, and come back when the connection breaks."""
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pilotlight.router.table import Table
 
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
+FAREWELL_SECONDS = 1.0
 HELLO_SECONDS = 10.0
 READ_LIMIT_BYTES = 2**20
 
@@ -44,6 +46,9 @@ class LinkClient:
                 log.warning("link lost", reason=str(error) or type(error).__name__)
             except Exception:  # a fault of ours must not leave the router without routes for ever
                 log.exception("link lost")
+            except asyncio.CancelledError:
+                await self._say_farewell(writer)
+                raise
             if self.up:
                 pause = FIRST_PAUSE_SECONDS
             self._end(writer)
@@ -52,7 +57,7 @@ class LinkClient:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         uplink = _Uplink(writer)
-        uplink.send(Hello(epoch=self.epoch, router=f"{os.uname().nodename}-{os.getpid()}"))
+        uplink.send(Hello(epoch=self.epoch, router=os.uname().nodename))
         async with asyncio.timeout(HELLO_SECONDS):
             welcome = await messages.read_down(reader)
         if not isinstance(welcome, Welcome):
@@ -84,6 +89,13 @@ class LinkClient:
         self._table.replace(snapshot)
         uplink.send(Applied(version=snapshot.version))
         self._reporter.applied(self._table, snapshot.version, full=True)
+
+    async def _say_farewell(self, writer: asyncio.StreamWriter) -> None:
+        """The last counts are to arrive."""
+        self._end(writer)
+        with contextlib.suppress(OSError):  # TimeoutError is one
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await writer.wait_closed()
 
     def _end(self, writer: asyncio.StreamWriter) -> None:
         self.up = False

@@ -20,6 +20,8 @@ class Problem:
     """Which limit fired, for `X-Pilotlight-Limit`."""
     retry_after: int | None = None
     allow: str | None = None
+    challenge: str | None = None
+    """Of a 401: what to authenticate with, for `WWW-Authenticate`."""
 
     def body(self, call_id: str | None) -> bytes:
         members = {
@@ -33,14 +35,13 @@ class Problem:
             members["call_id"] = call_id
         return json.dumps(members).encode() + b"\n"
 
-    def response(self, *, call_id: bytes | None, to_head: bool, close: bool, lines: bytes = b"") -> bytes:
+    def response(self, *, call_id: bytes | None, to_head: bool, lines: bytes = b"") -> bytes:
         """The whole response; `lines` are further header lines."""
         body = self.body(None if call_id is None else call_id.decode())
         head = [
             STATUS_LINES[self.status],
             b"Content-Type: application/problem+json\r\nContent-Length: %d\r\n" % len(body),
             b"X-OpenFaaS-Internal: gateway\r\n",
-            lines,
         ]
         if self.limit is not None:
             head.append(b"X-Pilotlight-Limit: %b\r\n" % self.limit.encode())
@@ -48,9 +49,9 @@ class Problem:
             head.append(b"Retry-After: %d\r\n" % self.retry_after)
         if self.allow is not None:
             head.append(b"Allow: %b\r\n" % self.allow.encode())
-        if close:
-            head.append(b"Connection: close\r\n")
-        head.append(b"\r\n")
+        if self.challenge is not None:
+            head.append(b"WWW-Authenticate: %b\r\n" % self.challenge.encode())
+        head += [lines, b"\r\n"]
         return b"".join(head) if to_head else b"".join([*head, body])
 
 
@@ -74,14 +75,53 @@ def path_not_found(path: str) -> Problem:
     )
 
 
-def method_not_allowed(method: str, allowed: Iterable[str]) -> Problem:
+def method_not_allowed(method: str, allowed: Iterable[str], *, what: str = "A function") -> Problem:
     names = ", ".join(sorted(allowed))
     return Problem(
         status=405,
         slug="method-not-allowed",
-        detail=f"A function cannot be called with {method}.",
+        detail=f"{what} cannot be called with {method}.",
         hint=f"Use one of {names}.",
         allow=names,
+    )
+
+
+def key_required(function: str) -> Problem:
+    return Problem(
+        status=401,
+        slug="key-required",
+        detail=f"The function {function} wants a key, and the request has none.",
+        hint="Send it as `Authorization: Bearer KEY` or as `X-Function-Key: KEY`; `faasctl key NAME` shows it.",
+        challenge="Bearer",
+    )
+
+
+def key_refused(function: str) -> Problem:
+    return Problem(
+        status=401,
+        slug="key-refused",
+        detail=f"The request's key does not open the function {function}.",
+        hint="Keys belong to one function and can be replaced; `faasctl key NAME` shows the one that counts now.",
+        challenge='Bearer error="invalid_token"',
+    )
+
+
+def call_too_deep(limit: int) -> Problem:
+    return Problem(
+        status=508,
+        slug="call-depth-exceeded",
+        detail=f"Functions called functions more than {limit} deep on the way to this call.",
+        hint="Look for functions that call each other in a circle; `router.call_depth` of the server is the limit.",
+        limit="depth",
+    )
+
+
+def not_asynchronous() -> Problem:
+    return Problem(
+        status=501,
+        slug="not-supported",
+        detail="This server cannot call functions asynchronously yet; the request was dropped.",
+        hint="Call /function/NAME and wait for its answer.",
     )
 
 
@@ -195,6 +235,18 @@ def control_plane_down(sentence: str) -> Problem:
         detail=f"The control plane does not answer. {sentence}",
         hint="Functions that are warm go on being served. It is started again by itself; try again in a moment.",
         retry_after=1,
+    )
+
+
+def control_plane_slow(seconds: float, *, changes: bool) -> Problem:
+    done = "It may still do what was asked; look before you ask again." if changes else "Nothing was changed."
+    return Problem(
+        status=504,
+        slug="control-plane-timeout",
+        detail=f"The control plane did not answer within {seconds:g} s. {done}",
+        hint="Functions that are warm go on being served. If it lasts, look at the server's log.",
+        limit="timeout",
+        retry_after=5,
     )
 
 

@@ -3,6 +3,7 @@
 What a feed of either parser produces is gathered and written in one piece, since every write is a system call.
 """
 
+from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
@@ -36,7 +37,8 @@ class Caller(Protocol):
     closing: bool
     """Whether it should end with this response."""
 
-    def write(self, data: bytes) -> None: ...
+    @property
+    def write(self) -> Callable[[bytes], object]: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
     def finished(self, now: float, *, keep: bool) -> None:
@@ -53,7 +55,7 @@ class Relay:
 
     __slots__ = (
         "_body", "_body_bytes", "_body_kept", "_chunk_down", "_connection", "_continue_said", "_head", "_ignoring",
-        "_keep", "_request_whole", "_responding", "caller", "down", "once", "over", "status", "to_head", "up",
+        "_keep", "_responding", "caller", "down", "once", "over", "request_whole", "status", "to_head", "up",
     )  # fmt: skip
 
     def __init__(self, caller: Caller, head: RequestHead) -> None:
@@ -68,7 +70,7 @@ class Relay:
         """Bytes for the connection that were not written yet; the caller says `flush_up` after each piece it read."""
         self._head = head
         self._connection: Connection | None = None
-        self._request_whole = not head.has_body
+        self.request_whole = not head.has_body
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._body_kept = True
@@ -139,9 +141,9 @@ class Relay:
             self.caller.pause_reading()
 
     def on_request_end(self) -> None:
-        if self._request_whole:
+        if self.request_whole:
             return
-        self._request_whole = True
+        self.request_whole = True
         if self._head.content_length is None:
             self._send_up(LAST_CHUNK)
         elif self._connection is not None and not self.up:
@@ -152,7 +154,7 @@ class Relay:
         connection = self._connection
         if connection is not None:
             up, self.up = self.up, []
-            connection.request_whole = self._request_whole
+            connection.request_whole = self.request_whole
             connection.write(up[0] if len(up) == 1 else b"".join(up))
 
     def caller_gone(self) -> None:
@@ -205,7 +207,7 @@ class Relay:
         self.status = status
         theirs = header_lines(head.headers) if head.headers else b""
         mine, length = self._head, head.content_length
-        keep = mine.keep_alive and not self.caller.closing and (self._request_whole or self._can_discard())
+        keep = mine.keep_alive and not self.caller.closing and (self.request_whole or self._can_discard())
         if keep and length is not None and not mine.http10 and status != 204:
             self._keep = True
             framing = b"Content-Length: %d\r\n\r\n" % length
@@ -264,12 +266,22 @@ class Relay:
         if self._responding:
             self._finish_broken()
             return
-        self.status = problem.status
-        keep = self._head.keep_alive and not self.caller.closing and self._can_discard()
         call_id, lines = self._problem_lines()
-        if keep and self._head.http10:
-            lines += b"Connection: keep-alive\r\n"
-        self.caller.write(problem.response(call_id=call_id, to_head=self.to_head, close=not keep, lines=lines))
+        connection, keep = self._after_own_answer()
+        response = problem.response(call_id=call_id, to_head=self.to_head, lines=lines + connection)
+        self._finish_with(problem.status, response, keep=keep)
+
+    def _after_own_answer(self) -> tuple[bytes, bool]:
+        """What becomes of the caller's connection after an answer in the function's place: as a line, and whether it
+        is kept."""
+        keep = self._head.keep_alive and not self.caller.closing and self._can_discard()
+        if keep:
+            return b"Connection: keep-alive\r\n" if self._head.http10 else b"", True
+        return b"Connection: close\r\n", False
+
+    def _finish_with(self, status: int, response: bytes, *, keep: bool) -> None:
+        self.status = status
+        self.caller.write(response)
         self.over = True
         now = monotonic()
         self._close(now)
@@ -278,7 +290,7 @@ class Relay:
     def _can_discard(self) -> bool:
         """Whether the rest of the request's body is so small that reading it is cheaper than a new connection; it may
         never come when its sender waits for a word of ours."""
-        if self._request_whole:
+        if self.request_whole:
             return True
         length = self._head.content_length
         small = length is not None and length <= REPLAY_BYTES

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 from time import monotonic
 from typing import cast
 
@@ -17,6 +18,7 @@ from pilotlight.router.upstream import Connection
 from pilotlight_runtime.http1 import ProtocolError, RequestHead, RequestParser
 
 FUNCTION = b"/function/"
+ASYNC_FUNCTION = b"/async-function/"
 PIPELINE_BYTES = 64 * 1024
 LINGER_SECONDS = 5.0
 SWEEP_SECONDS = 1.0
@@ -108,7 +110,10 @@ class Client(asyncio.Protocol):
     __slots__ = (
         "_body_waits", "_discarding", "_full", "_head_since", "_lingering_since", "_parser", "_paused", "_relay",
         "_server", "_since", "_transport", "_tunnel", "_unread", "address", "closing", "feeding",
+        "write",
     )  # fmt: skip
+    write: Callable[[bytes], object]
+    """The transport's own, until it is gone; then bytes go nowhere."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -134,6 +139,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.write = self._transport.write
         self._transport.set_write_buffer_limits(self._server.settings.buffer_bytes)
         peer = transport.get_extra_info("peername")
         self.address = peer[0].encode() if isinstance(peer, tuple) else b"127.0.0.1"
@@ -144,18 +150,21 @@ class Client(asyncio.Protocol):
             self._tunnel.write(data)
             return
         self.feeding = True
+        parser = self._parser
         try:
-            self._parser.feed(data)
+            parser.feed(data)
         except ProtocolError as error:
             self._refuse(error)
         self.feeding = False
-        if self._relay is not None and self._relay.up:
-            self._relay.flush_up()
-        if self._parser.held_bytes > PIPELINE_BYTES:
+        relay = self._relay
+        if relay is not None and relay.up:
+            relay.flush_up()
+        if parser.held and parser.held_bytes > PIPELINE_BYTES:
             self._regulate()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self.write = _drop
         self._parser.close()
         self._server.left(self)
         relay, self._relay = self._relay, None
@@ -190,6 +199,8 @@ class Client(asyncio.Protocol):
             call.start()
         elif target == b"/healthz" and head.method in (b"GET", b"HEAD"):
             self._say_healthy(head)
+        elif target.startswith(ASYNC_FUNCTION):
+            self._refuse_asynchronous(head)
         else:
             relay = server.control_plane.pass_on(self, head)
             self._relay = relay
@@ -200,17 +211,15 @@ class Client(asyncio.Protocol):
             self._relay.on_request_body(data)
 
     def on_end(self) -> None:
-        if self._relay is not None:
-            self._relay.on_request_end()
+        relay = self._relay
+        if relay is not None:
+            if not relay.request_whole:
+                relay.on_request_end()
         elif self._discarding:
             self._discarding = False
             self._parser.next()
 
     # relay.Caller
-
-    def write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
 
     def pause_reading(self) -> None:
         self._body_waits = True
@@ -229,7 +238,7 @@ class Client(asyncio.Protocol):
         self._body_waits = False
         if self._full:
             return  # no further request of somebody who does not read the answers
-        if self._parser.held_bytes and not self.feeding:
+        if self._parser.held and not self.feeding:
             self._go_on()
         elif not self._parser.next():
             self._discarding = True
@@ -325,11 +334,22 @@ class Client(asyncio.Protocol):
         self.write(b"%b%b\r\n%b" % (_HEALTHY, lines, b"" if head.method == b"HEAD" else b"OK"))
         self.finished(monotonic(), keep=keep)
 
+    def _refuse_asynchronous(self, head: RequestHead) -> None:
+        problem = problems.not_asynchronous()
+        if head.method != b"POST":
+            method = head.method.decode("ascii", "replace")
+            problem = problems.method_not_allowed(method, ("POST",), what="/async-function/NAME")
+        keep = head.keep_alive and not self.closing and not head.has_body and not head.http10
+        lines = b"" if keep else b"Connection: close\r\n"
+        self.write(problem.response(call_id=None, to_head=head.method == b"HEAD", lines=lines))
+        self.finished(monotonic(), keep=keep)
+
     def _refuse(self, error: ProtocolError) -> None:
         if self._relay is not None:  # its body is broken
             self._relay.refuse(problems.malformed(error))
             return
-        self.write(problems.malformed(error).response(call_id=None, to_head=False, close=True))
+        problem = problems.malformed(error)
+        self.write(problem.response(call_id=None, to_head=False, lines=b"Connection: close\r\n"))
         self._linger()
 
     def _linger(self) -> None:
@@ -340,6 +360,10 @@ class Client(asyncio.Protocol):
         self._lingering_since = monotonic()
         self._transport.write_eof()
         self.resume_reading()
+
+
+def _drop(data: bytes) -> None:
+    """Nobody is there any more."""
 
 
 def _split(target: bytes) -> tuple[bytes, bytes]:

@@ -24,8 +24,10 @@ class Held(Call, Protocol):
 class Table:
     """Functions by the bytes with which a caller names them; `ready` once a first snapshot came."""
 
-    def __init__(self, *, watch: Watch, hold_seconds: float, buffer_bytes: int) -> None:
+    def __init__(self, *, watch: Watch, hold_seconds: float, buffer_bytes: int, call_depth: int = 16) -> None:
         self.version = 0
+        self.call_depth = call_depth
+        """How deep functions may call functions."""
         self.ready = False
         self.deadlines = Deadlines()
         self.hold_seconds = hold_seconds

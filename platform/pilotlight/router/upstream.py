@@ -6,7 +6,7 @@ import select
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from pilotlight_runtime.http1 import ProtocolError, ResponseHead, ResponseParser
 
@@ -49,8 +49,10 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_abort", "_busy", "_closed", "_parser", "_transport", "exchange", "idle_since", "paused", "pool",
-        "request_whole",
+        "request_whole", "write",
     )  # fmt: skip
+    write: Callable[[bytes], object]
+    """The transport's own, until it is closed; then bytes go nowhere."""
 
     def __init__(self, pool: "Pool") -> None:
         self.pool = pool
@@ -68,6 +70,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(self.pool.buffer_bytes)
+        self.write = self._transport.write
 
     def begin(self, exchange: Exchange) -> None:
         self.exchange = exchange
@@ -75,10 +78,6 @@ class Connection(asyncio.Protocol):
         self._busy = True
         self._parser.begin(exchange, to_head=exchange.to_head)
         exchange.attach(self)
-
-    def write(self, data: bytes) -> None:
-        if not self._closed:
-            self._transport.write(data)
 
     def abandon(self, seconds: float) -> None:
         """Nobody wants the answer any more. The replica is told by the half-close; its slot is taken until it is done,
@@ -95,6 +94,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            self.write = _drop
             self._transport.close()
 
     def pause_reading(self) -> None:
@@ -134,6 +134,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._closed = True
+        self.write = _drop
         if self._abort is not None:
             self._abort.cancel()
         self._parser.close()
@@ -143,7 +144,7 @@ class Connection(asyncio.Protocol):
             exchange.on_lost("The connection broke before the response was whole.")
         if self._busy:
             self._busy = False
-            self.pool.release(monotonic())
+            self.pool.on_release(self.pool, monotonic())
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -165,7 +166,7 @@ class Connection(asyncio.Protocol):
             pool.idle.append(self)
         else:
             self.close()
-        pool.release(now)
+        pool.on_release(pool, now)
 
     # http1.ResponseUser, for a response that nobody waits for any more
 
@@ -186,12 +187,21 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """The connections to one address. Subclasses count what is in use on it."""
+    """The connections to one address."""
 
-    __slots__ = ("_connecting", "address", "buffer_bytes", "closed", "idle", "reuse_idle_seconds")
+    __slots__ = ("_connecting", "address", "buffer_bytes", "closed", "idle", "on_release", "reuse_idle_seconds")
 
-    def __init__(self, address: str, *, reuse_idle_seconds: float, buffer_bytes: int) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        reuse_idle_seconds: float,
+        buffer_bytes: int,
+        on_release: "Callable[[Any, float], None]" = lambda _, now: None,
+    ) -> None:
         self.address = address
+        self.on_release = on_release
+        """What `send` began is over, once for each: the peer is done with it, or gone. Called with this pool."""
         self.reuse_idle_seconds = reuse_idle_seconds
         self.buffer_bytes = buffer_bytes
         self.closed = False
@@ -216,9 +226,6 @@ class Pool:
         task = asyncio.get_running_loop().create_task(self._connect(exchange))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
-
-    def release(self, now: float) -> None:
-        """What `send` began is over: once for each. The peer is done with it, or gone."""
 
     def lost(self, connection: Connection) -> None:
         """The connection is gone, whatever it did."""
@@ -247,15 +254,19 @@ class Pool:
                 connection = await _open(self.address, partial(Connection, self))
         except OSError as error:  # TimeoutError is one
             self.refused()
-            self.release(monotonic())
+            self.on_release(self, monotonic())
             exchange.connect_failed(error)
             return
         self.connected()
         if exchange.over:
             connection.close()
-            self.release(monotonic())
+            self.on_release(self, monotonic())
         else:
             connection.begin(exchange)
+
+
+def _drop(data: bytes) -> None:
+    """The connection is closed."""
 
 
 async def _open(address: str, factory: Callable[[], Connection]) -> Connection:

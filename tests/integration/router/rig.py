@@ -26,6 +26,7 @@ ROUTER = RouterSettings(
     header_limit_bytes=8192,
     buffer_bytes=64 * 1024,
     connections=64,
+    api_seconds=0.6,
 )
 
 

@@ -164,6 +164,13 @@ async def test_a_busy_replica_is_asked_again_and_the_caller_never_knows(rig: Rig
     assert [request.body for request in replica.requests] == [b"kept"] * 3
 
 
+async def test_a_replica_that_stays_busy_is_asked_until_the_deadline_and_not_too_often(rig: Rig) -> None:
+    replica = await rig.function(_busy, slots=1, timeout_seconds=2.0)
+    answer = await rig.call()
+    assert (answer.status, answer.headers["x-pilotlight-limit"]) == (504, "timeout")
+    assert 3 < len(replica.requests) < 50
+
+
 async def test_a_busy_replica_is_passed_over_for_another(rig: Rig) -> None:
     replicas = [await rig.replica(_busy), await rig.replica()]
     await rig.link.route(rig.route(*replicas))

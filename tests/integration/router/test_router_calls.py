@@ -376,7 +376,8 @@ async def test_metrics_have_openfaas_names(rig: Rig) -> None:
     text = await rig.metrics()
     assert 'gateway_function_invocation_total{function_name="f.openfaas-fn",code="200"} 1' in text
     assert 'gateway_functions_seconds_bucket{function_name="f.openfaas-fn",code="200",le="+Inf"} 1' in text
-    assert 'gateway_function_invocation_started{function_name="f.openfaas-fn"} 1' in text
+    assert 'gateway_function_invocation_total{function_name="f.openfaas-fn",code="405"} 1' in text
+    assert 'gateway_function_invocation_started{function_name="f.openfaas-fn"} 2' in text
 
 
 async def test_a_websocket_becomes_a_tunnel(rig: Rig) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 from time import monotonic
 
+from pilotlight.core.spec import function_key
 from tests.integration.router.rig import PATIENCE, Rig, slowly, until
 
 
@@ -18,6 +19,17 @@ async def test_a_connection_that_was_just_used_gets_one_more_answer(rig: Rig) ->
     caller.send("POST", "/function/f", b"x")
     answer = await caller.answer()
     assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+async def test_what_was_answered_last_is_counted(rig: Rig) -> None:
+    replica = await rig.function(slowly)
+    calls = [asyncio.create_task(rig.call()) for _ in range(3)]
+    await until(lambda: len(replica.requests) == 3)
+    _let_it_end(rig)
+    assert [answer.status for answer in await asyncio.gather(*calls)] == [200] * 3
+    await until(lambda: rig.link.levels(function_key("f"))[-1].codes == {200: 3})
+    async with asyncio.timeout(PATIENCE):
+        assert await rig.process.wait() == 0
 
 
 async def test_both_ports_are_free_while_it_drains(rig: Rig) -> None:

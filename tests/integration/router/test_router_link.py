@@ -224,12 +224,6 @@ async def test_other_paths_are_passed_on_both_ways(rig: Rig) -> None:
         assert (len(api.requests[0].body), api.requests[0].headers["authorization"]) == (300_000, "Basic x")
 
 
-async def test_async_calls_are_passed_to_the_control_plane(rig: Rig) -> None:
-    async with _api(rig) as api:
-        await rig.call("/async-function/f", method="POST", body=b"later")
-        assert api.requests[0].line == "POST /async-function/f HTTP/1.1"
-
-
 async def test_an_api_that_was_restarted_is_found_again(rig: Rig) -> None:
     for _ in range(2):
         async with _api(rig):

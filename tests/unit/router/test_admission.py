@@ -36,7 +36,7 @@ class Told:
 class Call:
     """A call that only writes down what became of it (admission.Call)."""
 
-    deadline: Deadline
+    deadline: Deadline | None
     down: list[bytes]
     to_head = once = over = False
 
@@ -103,7 +103,7 @@ async def test_a_slot_that_becomes_free_goes_to_the_first_in_the_queue(function:
     function.apply(route(endpoint()), Deadlines())
     first, second, third = arrive(function, 3)
     assert first.backend is not None
-    first.backend.release(monotonic())
+    first.backend.on_release(first.backend, monotonic())
     assert second.backend is first.backend
     assert third.backend is None
 
@@ -125,7 +125,7 @@ async def test_a_call_that_comes_back_is_the_next_one(function: Function) -> Non
     assert first.backend is not None
     backend, first.backend = first.backend, None
     function.busy(backend)
-    backend.release(monotonic())
+    backend.on_release(backend, monotonic())
     function.again(first)
     assert (first.backend, second.backend) == (None, None)
     await asyncio.sleep(0.05)
@@ -155,7 +155,7 @@ async def test_drained_is_said_when_the_last_slot_is_free(function: Function, to
     function.apply(route(endpoint(draining=True)), Deadlines())
     assert "drained a" not in told.heard
     assert call.backend is not None
-    call.backend.release(monotonic())
+    call.backend.on_release(call.backend, monotonic())
     assert told.heard[-1] == "drained a"
 
 
@@ -183,7 +183,7 @@ async def test_levels_say_since_when_it_idles(function: Function) -> None:
     function.apply(route(endpoint()), Deadlines())
     call = arrive(function, 1)[0]
     assert call.backend is not None
-    call.backend.release(monotonic())
+    call.backend.on_release(call.backend, monotonic())
     function.finish(call, 500, monotonic())
     level = function.level(monotonic() + 5)
     assert (level.calls, level.errors) == (1, 1)

@@ -63,7 +63,7 @@ def test_what_is_passed_on_means_the_same(data: bytes) -> None:
 
 
 def test_a_problem_is_json_with_all_that_a_caller_needs() -> None:
-    response = problems.queue_full(7).response(call_id=b"id", to_head=False, close=True)
+    response = problems.queue_full(7).response(call_id=b"id", to_head=False, lines=b"Connection: close\r\n")
     head, _, body = response.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
     assert b"\r\nX-Pilotlight-Limit: queue\r\n" in head
@@ -73,7 +73,7 @@ def test_a_problem_is_json_with_all_that_a_caller_needs() -> None:
 
 
 def test_a_problem_for_head_has_no_body() -> None:
-    response = problems.no_routes(1.0).response(call_id=None, to_head=True, close=False)
+    response = problems.no_routes(1.0).response(call_id=None, to_head=True)
     assert response.endswith(b"\r\n\r\n")
     assert b"Connection: close" not in response
 
