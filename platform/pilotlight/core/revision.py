@@ -18,6 +18,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     handler: str = "handler"
     preimports: tuple[str, ...] = ()
     """Modules that the zygote may import for it: each passed a trial."""
+    image: str | None = None
+    """The container image that it runs as, where functions are containers."""
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +33,8 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds."""
     slots: int | None = None
     """Slots that its replicas have; known once one of them was ready."""
+    secrets: dict[str, str] = {}
+    """Versions of the secrets that it was deployed with, by name: a deploy after a change is another revision."""
 
     @property
     def function(self) -> FunctionKey:

@@ -4,22 +4,27 @@
 no one checks again. `to_openfaas` gives back what an OpenFaaS client sent, verbatim.
 """
 
-import difflib
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, NewType
+from typing import Annotated, Any, Literal, NewType
 
 import msgspec
 
+from pilotlight.core.annotations import fields_of_annotations
+from pilotlight.core.checks import check as _check
+from pilotlight.core.checks import nearest as _nearest
+from pilotlight.core.checks import told
 from pilotlight.core.errors import InvalidSpec
-from pilotlight.core.quantity import parse_cpu_milli, parse_duration_seconds, parse_memory_mib
+from pilotlight.core.quantity import parse_cpu_milli, parse_memory_mib
+from pilotlight.core.scaling import Scaling as Scaling
+from pilotlight.core.scaling import check_scaling, from_scale_labels
 
 DEFAULT_NAMESPACE = "openfaas-fn"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9.\-\[\]:]+")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+A_NAME = told(pattern=f"^{_NAME.pattern}$", description="A DNS label: a-z, 0-9 and -, at most 63 characters.")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-ANNOTATION_PREFIX = "pilotlight.dev/"
 
 FunctionKey = NewType("FunctionKey", str)
 """`name.namespace`: how a function is called in routes, metrics and logs."""
@@ -46,20 +51,10 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return None if self.cpu is None else parse_cpu_milli(self.cpu)
 
 
-class Scaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many replicas; `idle_seconds` without a request leads to `min` replicas."""
-
-    min: int = 0
-    max: int = 20
-    idle_seconds: float = 300.0
-    target: float = 0.7
-    """Share of a replica's slots that the stable window aims to fill."""
-
-
 class Cors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which pages of other sites may call the function from a browser (the Fetch standard's CORS protocol)."""
 
-    origins: tuple[str, ...]
+    origins: Annotated[tuple[str, ...], told(minItems=1)]
     """`https://app.example.org`, or `*` for every origin."""
     methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
     headers: tuple[str, ...] = ()
@@ -68,17 +63,17 @@ class Cors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Response headers that a page may read."""
     credentials: bool = False
     """Whether cookies and HTTP authentication may come along; not with the origin `*`."""
-    max_age_seconds: int = 600
+    max_age_seconds: Annotated[int, told(minimum=0, maximum=86_400)] = 600
 
 
 class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A function as its user wants it. Durations are in seconds, sizes in the unit that the name says."""
 
-    name: str
-    image: str
+    name: Annotated[str, A_NAME]
+    image: Annotated[str, told(minLength=1)]
     """A bundle reference (`bundle/NAME@sha256:...`), or a container image where the provider runs images."""
-    namespace: str = DEFAULT_NAMESPACE
-    environment: dict[str, str] = {}
+    namespace: Annotated[str, A_NAME] = DEFAULT_NAMESPACE
+    environment: Annotated[dict[str, str], told(propertyNames={"pattern": f"^{_VARIABLE.pattern}$"})] = {}
     secrets: tuple[str, ...] = ()
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
@@ -88,12 +83,12 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     fprocess: str | None = None
     readonly_root_filesystem: bool = False
     contract: Contract | None = None
-    concurrency: int | None = None
+    concurrency: Annotated[int | None, told(minimum=1, maximum=1000)] = None
     """Requests that one replica serves at once; None leaves it to the handler contract."""
-    timeout_seconds: float = 60.0
-    queue: int = 1000
+    timeout_seconds: Annotated[float, told(exclusiveMinimum=0, maximum=86_400)] = 60.0
+    queue: Annotated[int, told(minimum=0, maximum=100_000)] = 1000
     """Requests that may wait for a slot."""
-    body_limit_mib: float = 16.0
+    body_limit_mib: Annotated[float, told(exclusiveMinimum=0, maximum=4096)] = 16.0
     scale: Scaling = Scaling()
     cors: Cors | None = None
     auth: Auth = "none"
@@ -123,7 +118,7 @@ def parse_spec(data: object) -> FunctionSpec:
     if not isinstance(data, Mapping):
         raise InvalidSpec("the function must be a JSON object", field="")
     _refuse_unknown(data, FunctionSpec, prefix="")
-    data = _from_scale_labels(data.get("labels")) | _from_annotations(data.get("annotations")) | dict(data)
+    data = _from_scale_labels(data) | fields_of_annotations(data.get("annotations")) | dict(data)
     scale = data.get("scale")
     if isinstance(scale, Mapping):
         _refuse_unknown(scale, Scaling, prefix="scale.")
@@ -178,6 +173,11 @@ def check_spec(spec: FunctionSpec) -> FunctionSpec:
     )
     _check(is_name(spec.namespace), "namespace", f"({spec.namespace}) must be a DNS label")
     _check(bool(spec.image), "image", "must not be empty")
+    _check(
+        spec.contract not in ("cloudevent", "model"),
+        "contract",
+        f"`{spec.contract}` is not available yet; use http, lambda or asgi",
+    )
     for variable in spec.environment:
         _check(
             _VARIABLE.fullmatch(variable) is not None,
@@ -189,15 +189,7 @@ def check_spec(spec: FunctionSpec) -> FunctionSpec:
     _check(0 < spec.timeout_seconds <= 86_400, "timeout_seconds", "must be more than 0 and at most 86400")
     _check(0 <= spec.queue <= 100_000, "queue", "must be from 0 to 100000")
     _check(0 < spec.body_limit_mib <= 4096, "body_limit_mib", "must be more than 0 and at most 4096")
-    scale = spec.scale
-    _check(
-        0 <= scale.min <= scale.max,
-        "scale",
-        f"needs 0 <= min <= max, got min {scale.min} and max {scale.max}",
-    )
-    _check(1 <= scale.max <= 1000, "scale.max", "must be from 1 to 1000")
-    _check(0 < scale.idle_seconds <= 30 * 86_400, "scale.idle_seconds", "must be more than 0 and at most 30 days")
-    _check(0.05 <= scale.target <= 1, "scale.target", "must be from 0.05 to 1")
+    check_scaling(spec.scale)
     if spec.cors is not None:
         _check_cors(spec.cors)
     for block in (spec.limits, spec.requests):
@@ -242,59 +234,9 @@ _OPENFAAS_FIELDS = {
 }
 
 
-def _from_annotations(annotations: object) -> dict[str, Any]:
-    """Our keys among the annotations of an OpenFaaS client."""
-    if not isinstance(annotations, Mapping):
-        return {}
-    fields: dict[str, Any] = {}
-    for name, text in annotations.items():
-        if not isinstance(name, str) or not name.startswith(ANNOTATION_PREFIX):
-            continue
-        key = name.removeprefix(ANNOTATION_PREFIX)
-        match key:
-            case "concurrency" | "queue":
-                fields[key] = _integer(text, name)
-            case "timeout":
-                fields["timeout_seconds"] = parse_duration_seconds(str(text), field=name)
-            case "debug":
-                fields["debug"] = str(text).lower() == "true"
-            case "contract":
-                fields["contract"] = text
-            case _:
-                raise InvalidSpec(f"{name}: no such key", field=name, hint=_nearest(key, _ANNOTATION_KEYS))
-    return fields
-
-
-_ANNOTATION_KEYS = ("concurrency", "queue", "timeout", "debug", "contract")
-
-
-def _from_scale_labels(labels: object) -> dict[str, Any]:
-    """OpenFaaS' `com.openfaas.scale.*` labels with their meaning there; `zero: false` keeps one replica."""
-    if not isinstance(labels, Mapping):
-        return {}
-    scale: dict[str, Any] = {}
-    prefix = "com.openfaas.scale."
-    for name, key in (("min", "min"), ("max", "max")):
-        if f"{prefix}{name}" in labels:
-            scale[key] = _integer(labels[f"{prefix}{name}"], f"{prefix}{name}")
-    if f"{prefix}zero-duration" in labels:
-        text = str(labels[f"{prefix}zero-duration"])
-        scale["idle_seconds"] = parse_duration_seconds(text, field=f"{prefix}zero-duration")
-    if str(labels.get(f"{prefix}zero", "")).lower() == "false":
-        scale["min"] = max(1, scale.get("min", 1))
+def _from_scale_labels(data: Mapping[Any, Any]) -> dict[str, Any]:
+    scale = from_scale_labels(data.get("labels"), data.get("annotations"))
     return {"scale": scale} if scale else {}
-
-
-def _integer(text: object, field: str) -> int:
-    try:
-        return int(str(text))
-    except ValueError:
-        raise InvalidSpec(f"{field}: must be a whole number, not {text!r}", field=field) from None
-
-
-def _check(holds: bool, field: str, sentence: str) -> None:
-    if not holds:
-        raise InvalidSpec(f"{field}: {sentence}", field=field)
 
 
 def _refuse_unknown(data: Mapping[Any, Any], kind: type[msgspec.Struct], *, prefix: str) -> None:
@@ -303,13 +245,6 @@ def _refuse_unknown(data: Mapping[Any, Any], kind: type[msgspec.Struct], *, pref
         if name not in known:
             field = f"{prefix}{name}"
             raise InvalidSpec(f"{field}: no such field", field=field, hint=_nearest(str(name), known))
-
-
-def _nearest(name: str, known: list[str] | tuple[str, ...]) -> str | None:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    if not near:
-        return f"Known here: {', '.join(sorted(known))}."
-    return f"Did you mean {' or '.join(f'`{word}`' for word in near)}?"
 
 
 def _as_invalid_spec(error: msgspec.ValidationError) -> InvalidSpec:

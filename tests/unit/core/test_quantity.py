@@ -9,13 +9,30 @@ from pilotlight.core.quantity import parse_cpu_milli, parse_duration_seconds, pa
 
 
 @pytest.mark.parametrize(
-    ("text", "mib"), [("128Mi", 128), ("1Gi", 1024), ("1G", 954), ("1048576", 1), ("1", 1), ("0.5Gi", 512)]
+    ("text", "mib"),
+    [
+        ("128Mi", 128),
+        ("1Gi", 1024),
+        ("1G", 954),
+        ("1048576", 1),
+        ("1", 1),
+        ("0.5Gi", 512),
+        ("1e9", 954),
+        ("1E6", 1),
+        ("1Ti", 2**20),
+        ("1Pi", 2**30),
+        ("1Ei", 2**40),
+        ("128974848000m", 123),
+        (".5Mi", 1),
+    ],
 )
 def test_memory(text: str, mib: int) -> None:
     assert parse_memory_mib(text) == mib
 
 
-@pytest.mark.parametrize(("text", "milli"), [("100m", 100), ("0.5", 500), ("2", 2000), ("0.0001", 1)])
+@pytest.mark.parametrize(
+    ("text", "milli"), [("100m", 100), ("0.5", 500), ("2", 2000), ("0.0001", 1), ("1e-1", 100), ("100000u", 100)]
+)
 def test_cpu(text: str, milli: int) -> None:
     assert parse_cpu_milli(text) == milli
 

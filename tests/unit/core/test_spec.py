@@ -77,7 +77,7 @@ def test_openfaas_requires_a_service_and_an_image(missing: str) -> None:
 
 def test_openfaas_scale_labels_have_their_meaning() -> None:
     labels = {"com.openfaas.scale.min": "2", "com.openfaas.scale.max": "5", "com.openfaas.scale.zero-duration": "15m"}
-    assert from_openfaas(OPENFAAS | {"labels": labels}).scale == Scaling(min=2, max=5, idle_seconds=900)
+    assert from_openfaas(OPENFAAS | {"labels": labels}).scale == Scaling(min=2, max=5, idle_seconds=900, factor=20)
 
 
 def test_labels_count_in_our_own_json_too_unless_the_field_is_given() -> None:

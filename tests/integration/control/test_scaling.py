@@ -1,0 +1,99 @@
+"""What a function scales by reaches its decisions, and what was decided reaches whoever asks."""
+
+import asyncio
+from typing import Any
+
+from pilotlight.control.views import FunctionView
+from pilotlight.core.scaling import Scaling
+from pilotlight.providers.base import Ended
+from tests.integration.control.scene import HELLO, Scene, hello
+
+BROKEN = Ended(id="", reason="load-failed", detail="init raised KeyError", slug="init-failed")
+
+
+async def seen(plane: Any, condition: Any, seconds: float = 5) -> FunctionView:
+    """The function as it is told, once it is so."""
+    async with asyncio.timeout(seconds):
+        while not condition(plane.functions()[0]):
+            await asyncio.sleep(0.002)
+    view: FunctionView = plane.functions()[0]
+    return view
+
+
+async def test_calls_that_are_counted_are_a_rate(scene: Scene) -> None:
+    """300 calls in the last 10 s, of which a replica should have 10 a second."""
+    async with scene.plane() as (plane, router, _):
+        await plane.deploy(hello(scale=Scaling(type="rps", target=10, target_proportion=1)))
+        router.report(calls=300, in_flight=1)
+        view = await seen(plane, lambda view: view.ready == 3)
+        assert view.why == "rps"
+        assert (router.routes[HELLO].scaling_type, router.routes[HELLO].target_load) == ("rps", 10)
+
+
+async def test_openfaas_rule_counts_what_succeeds(scene: Scene) -> None:
+    """Of 300 calls in 10 s all fail: the rule does not hold, however long one waits."""
+    async with scene.plane() as (plane, router, _):
+        await plane.deploy(hello(scale=Scaling(factor=20)))
+        router.report(in_flight=1)
+        await seen(plane, lambda view: view.in_flight == 1)
+        router.report(calls=300, errors=300, in_flight=1)
+        await seen(plane, lambda view: view.calls == 300)
+        state = plane._reconciler.functions[HELLO]
+        assert state.memory.rule is None
+        router.report(calls=600, errors=300, in_flight=1)
+        await seen(plane, lambda _: state.memory.rule is not None)
+
+
+async def test_processor_time_is_read_only_where_a_function_scales_by_it(scene: Scene) -> None:
+    async with scene.plane() as (plane, _, _fake):
+        await plane.deploy(hello(scale=Scaling(type="cpu")))
+        state = plane._reconciler.functions[HELLO]
+        assert state.cpu is None
+        await seen(plane, lambda _: state.cpu is not None)
+
+
+async def test_a_new_control_plane_lets_nothing_go_before_it_knows_the_load(scene: Scene) -> None:
+    async with scene.plane() as (plane, router, _):
+        await plane.deploy(hello())
+        router.report(waiting=16)
+        await router.until(lambda: len(router.endpoints()) == 4)
+        router.report(in_flight=16)
+        await seen(plane, lambda view: view.waiting == 0)
+    async with scene.plane() as (plane, router, _):
+        router.report(in_flight=1)
+        view = await seen(plane, lambda view: view.why == "adopted" and view.in_flight == 1)
+        assert (view.wanted, view.ready) == (4, 4)
+
+
+async def test_what_describe_needs_is_told(scene: Scene) -> None:
+    async with scene.plane() as (plane, router, _):
+        await plane.deploy(hello())
+        before = await seen(plane, lambda view: view.why == "warm")
+        assert (before.slots, before.free_slots, before.failure) == (4, 4, None)
+        assert before.idle_seconds is not None
+        router.report(in_flight=3)
+        busy = await seen(plane, lambda view: view.in_flight == 3)
+        assert (busy.slots, busy.free_slots, busy.idle_seconds) == (4, 1, 0.0)
+        assert busy.decided_at >= before.decided_at > busy.created_at - 60
+
+
+async def test_while_no_router_says_anything_idleness_is_unknown(scene: Scene) -> None:
+    async with scene.plane() as (plane, router, _):
+        await plane.deploy(hello())
+        assert router._writer is not None
+        router._writer.close()
+        view = await seen(plane, lambda view: view.idle_seconds is None)
+        assert view.ready == 1
+
+
+async def test_a_failing_function_says_when_it_is_tried_again(scene: Scene) -> None:
+    async with scene.plane() as (plane, router, fake):
+        await plane.deploy(hello())
+        await plane.scale(HELLO, 0)
+        await router.until(lambda: not router.endpoints())
+        fake.load_failure = BROKEN
+        router.report(waiting=1)
+        view = await seen(plane, lambda view: view.failure is not None)
+        assert view.failure is not None
+        assert (view.state, view.failure.slug, view.failure.starts) == ("failing", "init-failed", 2)
+        assert view.failure.next_try_at > view.decided_at
