@@ -292,7 +292,7 @@ NAMES = (
         name="secret that is not there",
         slug="secret-not-found",
         files=entry("secrets: [api-key]"),
-        says=("api-key", "faasctl secret create", "revision 1 keeps serving"),
+        says=("api-key", "faasctl secret set", "revision 1 keeps serving"),
     ),
     Typed(name="secret to remove", slug="secret-not-found", argv=("secret", "remove", "nosuch"), says=("nosuch",)),
     Typed(
@@ -427,7 +427,7 @@ SERVING = (
 
 REQUESTS = (
     Sent(name="unknown function", slug="function-not-found", path="/function/kpet", auth=False, says=("`kept`",)),
-    Sent(name="unknown path", slug="path-not-found", path="/functions/kept", auth=False, says=("/function",)),
+    Sent(name="unknown path", slug="path-not-found", path="/functions/kept", auth=False, says=("/function/NAME",)),
     Sent(name="inner path", slug="path-not-found", path="/function/kept/_/metrics", auth=False, says=("/_/",)),
     Sent(name="method", slug="method-not-allowed", method="TRACE", path="/function/kept", auth=False, says=("TRACE",)),
     Sent(
@@ -469,7 +469,7 @@ REQUESTS = (
         name="scale below zero", slug="bad-request", method="POST", path="/api/v1/functions/kept/scale",
         body=b'{"replicas": -1}', says=("replicas",),
     ),
-    Sent(name="unknown API path", slug="not-found", path="/api/v1/function", says=("/api/v1/functions",)),
+    Sent(name="unknown API path", slug="path-not-found", path="/api/v1/function", says=("/api/v1/functions",)),
     Sent(name="API method", slug="method-not-allowed", method="PATCH", path="/api/v1/functions", says=("PATCH",)),
     Sent(name="query", slug="bad-request", path="/api/v1/functions?namespce=x", says=("namespce",)),
     Sent(

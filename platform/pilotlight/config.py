@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from pilotlight.claims import url
 from pilotlight.core.errors import InvalidSetting
 
 
@@ -168,6 +169,11 @@ class Settings:
     @property
     def link_socket(self) -> Path:
         return self.run_dir / "link.sock"
+
+    @property
+    def gateway(self) -> str:
+        """Where functions reach the router; they are told in PILOTLIGHT_GATEWAY. The supervisor knows the port."""
+        return url(self.host, self.port)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)

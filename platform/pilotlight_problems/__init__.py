@@ -29,21 +29,24 @@ class Row(NamedTuple):
 def rows() -> dict[str, Row]:
     """All rows by slug, grouped as the troubleshooting page shows them."""
     if not _rows:
+        found: dict[str, Row] = {}
         for group in groups().values():
             for row in group:
-                if row.slug in _rows:
+                if row.slug in found:
                     raise ValueError(f"two rows for {row.slug}")
-                _rows[row.slug] = row
+                found[row.slug] = row
+        _rows.update(found)  # at once: several threads may ask first
     return _rows
 
 
 def groups() -> dict[str, tuple[Row, ...]]:
     """The rows under the headings of the troubleshooting page."""
-    from pilotlight_problems import api, building, calling, keeping, serving, starting, terminal
+    from pilotlight_problems import api, building, calling, containers, keeping, serving, starting, terminal
 
     return {
         "Calling a function": calling.ROWS,
         "Starting a function": starting.ROWS,
+        "Containers and their images": containers.ROWS,
         "Building": building.ROWS,
         "Secrets, keys and namespaces": keeping.ROWS,
         "The server's API": api.ROWS,

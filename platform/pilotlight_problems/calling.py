@@ -24,6 +24,24 @@ ROWS = (
         "Use one of the methods that the answer's Allow header names.",
     ),
     Row(
+        "key-required", 401, 4,
+        "The function wants a key, and the request has none.",
+        "Its spec has `auth: key`, so only calls that bring its key reach it.",
+        "Send `Authorization: Bearer KEY` or `X-Function-Key: KEY`; to see the key: faasctl key NAME",
+    ),
+    Row(
+        "key-refused", 401, 4,
+        "The request's key does not open this function.",
+        "Each function has keys of its own, and a key that was replaced opens nothing any more.",
+        "Send the key that `faasctl key NAME` shows.",
+    ),
+    Row(
+        "call-depth-exceeded", 508, 1,
+        "Functions called functions too deep on the way to this call.",
+        "Functions that call each other in a circle, mostly: each call counts `X-Pilotlight-Depth` up.",
+        "Break the circle; a chain that is meant to be longer wants a higher `router.call_depth` of the server.",
+    ),
+    Row(
         "body-too-large", 413, 1,
         "The request's body is larger than the function accepts.",
         "A function accepts 16 MiB unless its `body_limit` says otherwise.",
@@ -62,6 +80,12 @@ ROWS = (
         "It may return None, text, bytes, a dict or list (JSON), an iterator, (body, status), (body, status, "
         'headers) or {"statusCode", "body", "headers"}. A forgotten `await` or `async def` is the usual reason.',
         "Return one of these; the function's log says what came.",
+    ),
+    Row(
+        "websocket-unsupported", 501, 1,
+        "Functions take no WebSocket connections yet.",
+        "A client asked an ASGI function for the upgrade to WebSocket; only HTTP reaches it.",
+        "Use HTTP: a streamed answer, as server-sent events, goes from function to client as long as it lasts.",
     ),
     Row(
         "replica-died", 502, 1,
@@ -130,6 +154,12 @@ ROWS = (
         "The control plane does not answer.",
         "It was ended, or is starting. Functions that are warm go on being served.",
         "It is started again by itself; try again in a moment. If it lasts, look at the server's log.",
+    ),
+    Row(
+        "control-plane-timeout", 504, 6,
+        "The control plane did not answer in time.",
+        "It hangs, or waits for something that does not come. Functions that are warm go on being served.",
+        "Try again in a moment; if it lasts, look at the server's log.",
     ),
     Row(
         "malformed-request", 400, 1,

@@ -24,10 +24,10 @@ ROWS = (
     Row(
         "secrets-locked", 503, 1,
         "The server cannot open its secrets.",
-        "Its key file, auth/secrets.key in the data directory, is gone, cannot be read, or is not the one that they were "
-        "stored under. Functions without secrets are not touched by it.",
-        "Put the key file back from a backup; no restart is needed. If it is lost, write a new one "
-        "(`head -c 32 /dev/urandom | base64`) and set each secret again.",
+        "Its key file, auth/secrets.key in the data directory, is gone, cannot be read, or is not the one that they "
+        "were stored under. Functions without secrets are not touched by it.",
+        "Put the key file back from a backup; no restart is needed. If it is lost, make a new one (`head -c 32 "
+        "/dev/urandom | base64 > auth/secrets.key`), set each secret again and rotate the functions' keys.",
     ),
     Row(
         "function-key-not-found", 404, 5,

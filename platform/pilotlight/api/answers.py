@@ -6,10 +6,54 @@ Times are Unix seconds, phases milliseconds in the order in which they happened.
 import msgspec
 from aiohttp import web
 
-from pilotlight.control.views import ColdStart, Deployed, FunctionView, LastEnd, ReplicaView
-from pilotlight.core.spec import DEFAULT_NAMESPACE, FunctionSpec
+from pilotlight.control.views import ColdStart, Deployed, FailureView, FunctionView, LastEnd, ReplicaView
+from pilotlight.core.spec import DEFAULT_NAMESPACE, Auth, FunctionKey, FunctionSpec
+from pilotlight.providers.base import Node
 
 _encoder = msgspec.json.Encoder()
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error (RFC 9457)."""
+
+    type: str
+    """The slug: what kind of error it is, for programs, and for `faasctl explain`."""
+    title: str
+    status: int
+    detail: str
+    """What is wrong, for people."""
+    hint: str | None = None
+    """What to do next."""
+    field: str | None = None
+    """The field or parameter that it is about."""
+    state: str | None = None
+    """What still works."""
+    last_lines: tuple[str, ...] = ()
+    """What the function printed last, where it is about one that ended."""
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    source: str | None = None
+    """The line of the file."""
+    id: str | None = None
+    """Under which the server's log has more."""
+    call_id: str | None = None
+
+
+class InfoAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    version: str
+    provider: str
+    """process, docker, kubernetes or fake."""
+
+
+class NodesAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    nodes: tuple[Node, ...]
+
+
+class RemovedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    removed: FunctionKey
+    """`name.namespace`."""
 
 
 class FunctionAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,20 +61,39 @@ class FunctionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     image: str
     state: str
+    """cold, starting, ready, draining or failing."""
     why: str
+    """Why so many replicas are wanted, in one word; a sentence while it is failing."""
+    decided_at: float
+    """Since when, in Unix seconds; 0 before the first decision."""
     replicas: int
     """Wanted."""
     ready_replicas: int
+    slots: int
+    """Calls that the ready replicas take at once."""
+    free_slots: int
     in_flight: int
     waiting: int
     calls: int
+    """Answered, over all time."""
     errors: int
+    """Of those, with a status of 500 or more."""
+    idle_seconds: float | None
+    """Since the last call was answered, or since the server knows the function; 0 while there is one, null while the
+    router does not say."""
     revision: int
     created_at: float
+    """Unix seconds, of the first revision."""
     environment: str
     bundle: str
     url: str
+    """The path under which it is called."""
+    auth: Auth
+    """With `key`, a call needs the function's key."""
+    cors: bool
+    """Whether pages of other sites may call it."""
     spec: FunctionSpec
+    failure: FailureView | None = None
     replicas_detail: tuple[ReplicaView, ...] | msgspec.UnsetType = msgspec.UNSET
     last_cold_start: ColdStart | msgspec.UnsetType | None = msgspec.UNSET
     last_end: LastEnd | msgspec.UnsetType | None = msgspec.UNSET
@@ -38,13 +101,24 @@ class FunctionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     ends: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
 
 
+class FunctionsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    functions: tuple[FunctionAnswer, ...]
+
+
+class ScaledAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    function: FunctionAnswer
+
+
 class DeployedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     function: FunctionAnswer
     revision: int
     unchanged: bool
+    """The same was live already, and no revision was made."""
     phases: dict[str, float]
+    """Milliseconds of the start of the replica that proved the revision."""
     url: str
     applied: bool
+    """Whether the router has it; if not, it gets it when it is back."""
 
 
 def brief(view: FunctionView) -> FunctionAnswer:
@@ -56,18 +130,25 @@ def brief(view: FunctionView) -> FunctionAnswer:
         image=spec.image,
         state=view.state,
         why=view.why,
+        decided_at=view.decided_at,
         replicas=view.wanted,
         ready_replicas=view.ready,
+        slots=view.slots,
+        free_slots=view.free_slots,
         in_flight=view.in_flight,
         waiting=view.waiting,
         calls=view.calls,
         errors=view.errors,
+        idle_seconds=view.idle_seconds,
         revision=view.revision,
         created_at=view.created_at,
         environment=view.environment,
         bundle=view.bundle,
         url=url_of(spec),
+        auth=spec.auth,
+        cors=spec.cors is not None,
         spec=spec,
+        failure=view.failure,
     )
 
 

@@ -18,7 +18,7 @@ from aiohttp import web
 from pilotlight.api.problems import Forbidden, Handler, speaks_openfaas
 from pilotlight.core.errors import InvalidInput, Unauthorized
 
-_OPEN = frozenset({"/healthz", "/api/v1/info"})
+_GUARDED = ("/api/", "/system/", "/ui/")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -46,18 +46,23 @@ class Credentials:
         return matches and scheme.lower() == "basic"
 
 
-def guard(credentials: Credentials | None) -> Any:
-    """The middleware; without credentials only the rule about other sites is left."""
+def guard(credentials: Credentials | None, *, open_paths: frozenset[str]) -> Any:
+    """The middleware. Without credentials only the rule about other sites is left; the open paths are open to all."""
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in _OPEN:
+        if request.path not in open_paths and not _leads_nowhere(request):
             _refuse_other_sites(request)
             if credentials is not None:
                 _refuse_strangers(request, credentials)
         return await handler(request)
 
     return guarded
+
+
+def _leads_nowhere(request: web.Request) -> bool:
+    """A path outside of the APIs that is none of ours: who misspelt /function needs no password, but to hear it."""
+    return isinstance(request.match_info.http_exception, web.HTTPNotFound) and not request.path.startswith(_GUARDED)
 
 
 def _refuse_strangers(request: web.Request, credentials: Credentials) -> None:

@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 
+from pilotlight.api.answers import Problem
+from pilotlight.api.endpoints import Endpoint, Stream, Upload
 from pilotlight.api.problems import as_problem
 from pilotlight.api.reading import parse_query
 from pilotlight.api.streams import Lines, ndjson
@@ -20,9 +22,10 @@ from pilotlight.api.work import Work
 from pilotlight.builder.base import Progress
 from pilotlight.builder.reference import reference
 from pilotlight.control.views import Control
-from pilotlight.core.errors import InvalidInput, Unavailable
+from pilotlight.core.checks import told
+from pilotlight.core.errors import InvalidInput, InvalidSource, StorageFull, Unavailable
 from pilotlight.core.revision import Bundle
-from pilotlight.core.spec import DEFAULT_NAMESPACE, is_name
+from pilotlight.core.spec import A_NAME, DEFAULT_NAMESPACE, is_name
 
 AT_ONCE = 16
 """Uploads and builds together; the builder runs fewer at once, the others wait there with their file on the disk."""
@@ -32,9 +35,9 @@ _TEMPLATE = re.compile(r"[a-z0-9][-._a-z0-9]{0,62}")
 
 
 class BuildQuery(msgspec.Struct, frozen=True, kw_only=True):
-    name: str
-    template: str
-    namespace: str = DEFAULT_NAMESPACE
+    name: Annotated[str, A_NAME]
+    template: Annotated[str, told(pattern=f"^{_TEMPLATE.pattern}$")]
+    namespace: Annotated[str, A_NAME] = DEFAULT_NAMESPACE
 
 
 class ProgressEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="progress"):
@@ -50,7 +53,7 @@ class BuiltEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", t
 
 
 class FailedEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="failed"):
-    problem: dict[str, object]
+    problem: Problem
 
 
 Events = AsyncGenerator[ProgressEvent | BuiltEvent, None]
@@ -64,10 +67,21 @@ class Builds:
         self._limit_bytes = upload_limit_mib * 2**20
         self._under_way = 0
 
-    def routes(self) -> list[web.RouteDef]:
-        return [web.post("/api/v1/builds", self.create)]
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint(
+                method="POST",
+                path="/api/v1/builds",
+                handler=self.create_build,
+                summary="Build a source. The last line is `built`, with the reference to deploy, or `failed`.",
+                query=BuildQuery,
+                request=Upload(media_type="application/x-tar", about="A tar of the handler's folder; gzip is taken."),
+                answers={200: Stream(of=ProgressEvent | BuiltEvent | FailedEvent)},
+                errors=(InvalidSource, StorageFull),
+            )
+        ]
 
-    async def create(self, request: web.Request) -> web.StreamResponse:
+    async def create_build(self, request: web.Request) -> web.StreamResponse:
         """What goes wrong before the first line of progress is an ordinary problem with its status; after that it is
         the stream's last line. A client that goes away cancels its build."""
         query = _checked(parse_query(request, BuildQuery))
@@ -92,7 +106,7 @@ class Builds:
                 async for event in events:
                     await lines.write(event)
         except Exception as raised:
-            await lines.write(FailedEvent(problem=as_problem(request, raised).problem()))
+            await lines.write(FailedEvent(problem=msgspec.convert(as_problem(request, raised).problem(), Problem)))
 
     async def _build(self, query: BuildQuery, tar: Path) -> Events:
         began = time.monotonic()

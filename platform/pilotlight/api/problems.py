@@ -133,7 +133,7 @@ def _plain(error: PilotlightError) -> web.Response:
 def _of_aiohttp(request: web.Request, raised: web.HTTPException) -> PilotlightError:
     match raised:
         case web.HTTPNotFound():
-            return NotFound(f"there is no {request.path} here", hint=_near(request))
+            return NotFound(f"there is no {request.path} here", slug="path-not-found", hint=_near(request))
         case web.HTTPMethodNotAllowed():
             allowed = ", ".join(sorted(raised.allowed_methods))
             return MethodNotAllowed(f"{request.path} does not take {request.method}", allowed=allowed)
@@ -143,8 +143,8 @@ def _of_aiohttp(request: web.Request, raised: web.HTTPException) -> PilotlightEr
 def _near(request: web.Request) -> str:
     paths = {resource.canonical for resource in request.app.router.resources()}
     near = difflib.get_close_matches(request.path, paths, n=3, cutoff=0.6)
-    if not near:
-        return "The API begins at /api/v1; OpenFaaS' at /system."
+    if not near or not request.path.startswith(("/api", "/system")):
+        return "Functions answer at /function/NAME; the API begins at /api/v1, OpenFaaS' at /system."
     return f"Did you mean {' or '.join(f'`{path}`' for path in near)}?"
 
 

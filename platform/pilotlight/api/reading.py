@@ -64,9 +64,15 @@ async def read_json(request: web.Request) -> object:
         raise InvalidInput(f"the body is not JSON: {error}") from None
 
 
-async def read_as(request: web.Request, kind: type[_T]) -> _T:
-    """The body as a struct; InvalidInput names the field."""
+async def read_as(request: web.Request, kind: type[_T], **address: str) -> _T:
+    """The body as a struct; InvalidInput names the field. What the address says (`name`) the body may leave out, but
+    not contradict."""
     data = await read_json(request)
+    if isinstance(data, Mapping):
+        for field, value in address.items():
+            if data.get(field, value) != value:
+                raise InvalidInput(f"{field}: the body says {data[field]!r}, the address {value!r}", field=field)
+        data = {**data, **address}
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
@@ -150,5 +156,7 @@ def _too_large(limit: int) -> TooLarge:
 
 
 def _nearest(name: str, known: list[str]) -> str:
+    if not known:
+        return "None is taken here."
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"Did you mean `{near[0]}`?" if near else f"Known here: {', '.join(sorted(known))}."

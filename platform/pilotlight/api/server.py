@@ -14,9 +14,16 @@ from aiohttp import web
 
 from pilotlight.api.auth import Credentials, guard
 from pilotlight.api.builds import Builds
+from pilotlight.api.keys import Keys
+from pilotlight.api.namespaces import Namespaces
+from pilotlight.api.openapi import Description
 from pilotlight.api.problems import outside_handlers, problems
 from pilotlight.api.reading import defer_invitation
+from pilotlight.api.secrets import Secrets
 from pilotlight.api.system import System
+from pilotlight.api.system_alert import Alerts
+from pilotlight.api.system_namespaces import SystemNamespaces
+from pilotlight.api.system_secrets import SystemSecrets
 from pilotlight.api.uploads import sweep
 from pilotlight.api.v1 import V1
 from pilotlight.api.work import Work
@@ -40,12 +47,23 @@ def make_app(
 ) -> web.Application:
     """Everything but the socket. Without credentials everyone is let in."""
     work = Work()
-    app = web.Application(middlewares=[problems, guard(credentials)])
+    declared = [
+        *V1(control, work, version=version, provider=provider).endpoints(),
+        *Builds(control, work, staging_dir=staging_dir, upload_limit_mib=upload_limit_mib).endpoints(),
+        *Secrets(control.secrets, work).endpoints(),
+        *Namespaces(control.namespaces, work).endpoints(),
+        *Keys(control, work).endpoints(),
+    ]
+    endpoints = Description(declared, version=version).endpoints
+    open_paths = {"/healthz", *(endpoint.path for endpoint in endpoints if endpoint.is_open)}
+    app = web.Application(middlewares=[problems, guard(credentials, open_paths=frozenset(open_paths))])
     routes = [
         *_pages(version, public_url),
-        *V1(control, work, version=version, provider=provider).routes(),
-        *Builds(control, work, staging_dir=staging_dir, upload_limit_mib=upload_limit_mib).routes(),
+        *(endpoint.route() for endpoint in endpoints),
         *System(control, work, version=version, provider=provider).routes(),
+        *SystemSecrets(control, work).routes(),
+        *SystemNamespaces(control, work).routes(),
+        *Alerts(control, work).routes(),
     ]
     for route in routes:
         route.kwargs["expect_handler"] = defer_invitation

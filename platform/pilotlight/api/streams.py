@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
 from pilotlight.api.work import Work
 from pilotlight.core.errors import Unavailable
-from pilotlight.providers.base import LogLine
 
+Line = TypeVar("Line")
 _encoder = msgspec.json.Encoder()
 
 
@@ -33,7 +34,7 @@ async def ndjson(request: web.Request) -> AsyncIterator[Lines]:
 
 
 async def stream_logs(
-    request: web.Request, source: AsyncIterator[LogLine], work: Work, record: Callable[[LogLine], object | None]
+    request: web.Request, source: AsyncIterator[Line], work: Work, record: Callable[[Line], object | None]
 ) -> web.StreamResponse:
     """Log lines until there are no more, the client goes or the server stops; `record` may drop one (None)."""
     async with _closing(source), ndjson(request) as lines:
@@ -46,7 +47,7 @@ async def stream_logs(
 
 
 @asynccontextmanager
-async def _closing(source: AsyncIterator[LogLine]) -> AsyncIterator[None]:
+async def _closing(source: AsyncIterator[Line]) -> AsyncIterator[None]:
     """An async generator that is left in the middle gives its files back now, not when it is collected."""
     try:
         yield

@@ -1,13 +1,12 @@
 """/system: OpenFaaS' API, an adapter onto the same specs and the same control plane.
 
-Clients of many ages speak it: a namespace comes in the body or in the query (the body wins), members that are null or
-unknown are normal, bodies may be chunked. Errors are plain text. What we do not have yet answers 501 with a sentence.
+How its clients say things is in `system_reading`; errors are plain text. What we do not have answers 501 with a
+sentence.
 """
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -15,11 +14,21 @@ import msgspec
 from aiohttp import web
 
 from pilotlight.api.answers import json
-from pilotlight.api.reading import checked_namespace, convert_query, key_of, parse_moment, read_as, read_json
+from pilotlight.api.reading import convert_query, parse_moment, read_as, read_json
 from pilotlight.api.streams import stream_logs
+from pilotlight.api.system_reading import as_bad_request, checked, function_of, namespace_of, query_of, saying
 from pilotlight.api.work import Work
+from pilotlight.control.namespaces import Namespaces
 from pilotlight.control.views import Control, DeployMode, FunctionView
-from pilotlight.core.errors import Conflict, FunctionNotFound, InvalidInput, PilotlightError, Unsupported
+from pilotlight.core.errors import (
+    BundleNotFound,
+    Conflict,
+    FunctionNotFound,
+    InvalidInput,
+    NamespaceNotFound,
+    SecretNotFound,
+    Unsupported,
+)
 from pilotlight.core.spec import DEFAULT_NAMESPACE, FunctionKey, FunctionSpec, from_openfaas, is_name, to_openfaas
 from pilotlight.providers.base import LogLine
 
@@ -58,7 +67,7 @@ class System:
     def __init__(self, control: Control, work: Work, *, version: str, provider: str) -> None:
         self._control = control
         self._work = work
-        release = {"release": version, "sha": ""}
+        release = {"release": version, "sha": "unknown"}  # some clients take an empty one for a broken server
         self._info = {
             "provider": {"provider": "pilotlight", "orchestration": provider, "version": release},
             "version": release,
@@ -75,70 +84,67 @@ class System:
             web.get("/system/function/{name}", self.function),
             web.post("/system/scale-function/{name}", self.scale),
             web.get("/system/logs", self.logs, allow_head=False),
-            web.get("/system/namespaces", self.namespaces),
-            *(web.route("*", path, _unsupported(what)) for path, what in _LATER.items()),
+            web.route("*", "/system/telemetry", _unsupported("telemetry: it tells nobody about you")),
         ]
 
     async def info(self, request: web.Request) -> web.Response:
         return json(self._info)
 
     async def functions(self, request: web.Request) -> web.Response:
-        namespace = checked_namespace(_query(request).get("namespace"))
+        """Of one namespace: clients that want them all ask for each of /system/namespaces."""
+        namespace = namespace_of(request, self._control.namespaces)
         return json([status(view) for view in self._control.functions(namespace)])
 
     async def create(self, request: web.Request) -> web.Response:
-        spec = await _read_deployment(request)
-        with _saying({Conflict: f"function: {spec.key} already exists"}):
+        spec = await _read_deployment(request, self._control.namespaces)
+        with saying({Conflict: f"function: {spec.key} already exists"}):
             return await self._deploy(spec, DeployMode.CREATE)
 
     async def update(self, request: web.Request) -> web.Response:
         """faas-cli updates first and creates when it hears 404."""
-        spec = await _read_deployment(request)
-        with _saying({FunctionNotFound: f"function: {spec.key} not found"}):
+        spec = await _read_deployment(request, self._control.namespaces)
+        with saying({FunctionNotFound: f"function: {spec.key} not found"}):
             return await self._deploy(spec, DeployMode.UPDATE)
 
     async def delete(self, request: web.Request) -> web.Response:
         body = await read_as(request, _DeleteFunction)
         if not body.function_name:
             raise InvalidInput("functionName: is required", field="functionName")
-        key = _key(request, body.function_name, body.namespace)
-        with _saying({FunctionNotFound: f"function {key} not found"}):
+        key = function_of(request, self._control.namespaces, body.function_name, body.namespace)
+        with saying({FunctionNotFound: f"function {key} not found"}):
             await self._work.complete(self._control.remove(key))
         return web.Response(status=202)
 
     async def function(self, request: web.Request) -> web.Response:
         try:
-            key = _key(request, request.match_info["name"], None)
+            key = function_of(request, self._control.namespaces, request.match_info["name"])
             view = await self._control.function(key)
-            usage = {"usage": await self._usage(key)} if _query(request).get("usage") == "1" else {}
+            usage = {"usage": await self._usage(key)} if query_of(request).get("usage") == "1" else {}
         except FunctionNotFound:
             return web.Response(status=404)  # without a body, as OpenFaaS has it
         return json(status(view) | usage)
 
     async def scale(self, request: web.Request) -> web.Response:
-        with _saying({InvalidInput: "Error unmarshalling request body"}, reason=True):
+        with saying({InvalidInput: "Error unmarshalling request body"}, reason=True):
             body = await read_as(request, _ScaleFunction)
-        key = _key(request, request.match_info["name"], body.namespace)
-        with _saying({FunctionNotFound: f"function {key} not found"}):
+        key = function_of(request, self._control.namespaces, request.match_info["name"], body.namespace)
+        with saying({FunctionNotFound: f"function {key} not found"}):
             await self._work.complete(self._control.scale(key, body.replicas))
         return web.Response(status=202)
 
     async def logs(self, request: web.Request) -> web.StreamResponse:
         query, since = _parse_logs(request)
-        key = _key(request, query.name, query.namespace)
-        with _saying({FunctionNotFound: f"function {key} not found"}):
+        key = function_of(request, self._control.namespaces, query.name, query.namespace)
+        with saying({FunctionNotFound: f"function {key} not found"}):
             view = await self._control.function(key)
         lines = self._control.logs(key, tail=query.tail if query.tail > 0 else None, since=since, follow=query.follow)
         return await stream_logs(
             request, lines, self._work, lambda line: _log_record(view.spec, line, only=query.instance)
         )
 
-    async def namespaces(self, request: web.Request) -> web.Response:
-        used = {view.spec.namespace for view in self._control.functions()}
-        return json(sorted(used | {DEFAULT_NAMESPACE}))
-
     async def _deploy(self, spec: FunctionSpec, mode: DeployMode) -> web.Response:
-        await self._work.complete_within(DEPLOY_ANSWER_SECONDS, self._control.deploy(spec, mode))
+        with as_bad_request(BundleNotFound, SecretNotFound, NamespaceNotFound):
+            await self._work.complete_within(DEPLOY_ANSWER_SECONDS, self._control.deploy(spec, mode))
         return web.Response(status=202)
 
     async def _usage(self, key: FunctionKey) -> dict[str, float]:
@@ -165,15 +171,6 @@ def rfc3339(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
 
 
-_LATER = {
-    "/system/secrets": "secrets",
-    "/system/namespace/": "creating namespaces (they are there as soon as a function is in them)",
-    "/system/namespace/{name}": "managing namespaces (they are there as soon as a function is in them)",
-    "/system/alert": "scaling by alerts (Pilotlight scales by itself)",
-    "/system/telemetry": "telemetry",
-}
-
-
 def _unsupported(what: str) -> Any:
     async def refuse(request: web.Request) -> web.Response:
         raise Unsupported(f"this server does not support {what}")
@@ -181,43 +178,23 @@ def _unsupported(what: str) -> Any:
     return refuse
 
 
-@contextmanager
-def _saying(sentences: Mapping[type[PilotlightError], str], *, reason: bool = False) -> Iterator[None]:
-    """OpenFaaS' words for an error, which its clients print or look for; with `reason`, ours after them."""
-    try:
-        yield
-    except tuple(sentences) as error:
-        sentence = next(text for kind, text in sentences.items() if isinstance(error, kind))
-        raise type(error)(f"{sentence}: {error.detail}" if reason else sentence) from error
-
-
-async def _read_deployment(request: web.Request) -> FunctionSpec:
-    with _saying({InvalidInput: "failed to unmarshal request"}, reason=True):
+async def _read_deployment(request: web.Request, namespaces: Namespaces) -> FunctionSpec:
+    with saying({InvalidInput: "failed to unmarshal request"}, reason=True):
         data = await read_json(request)
     if not isinstance(data, Mapping):
         return from_openfaas(data)
     service = data.get("service")
     if isinstance(service, str) and service and not is_name(service):
         raise InvalidInput(f"validation failed: service: ({service}) is invalid, must be a valid DNS entry")
-    namespace = data.get("namespace") or _query(request).get("namespace") or DEFAULT_NAMESPACE
-    return from_openfaas({**data, "namespace": namespace})
-
-
-def _key(request: web.Request, name: str, namespace: str | None) -> FunctionKey:
-    return key_of(name, namespace or _query(request).get("namespace"))
-
-
-def _query(request: web.Request) -> dict[str, str]:
-    """As Go reads it: the first of repeated parameters; empty ones count as absent, unknown ones are no error."""
-    first: dict[str, str] = {}
-    for name, value in request.query.items():
-        first.setdefault(name, value)
-    return {name: value for name, value in first.items() if value}
+    namespace = data.get("namespace") or query_of(request).get("namespace") or DEFAULT_NAMESPACE
+    spec = from_openfaas({**data, "namespace": namespace})
+    checked(namespaces, spec.namespace)
+    return spec
 
 
 def _parse_logs(request: web.Request) -> tuple[_LogsQuery, float | None]:
     try:
-        query = convert_query(_query(request), _LogsQuery)
+        query = convert_query(query_of(request), _LogsQuery)
         return query, None if query.since is None else parse_moment(query.since)
     except InvalidInput as error:
         raise UnreadableLogRequest(f"could not parse the log request: {error.detail}", field=error.field) from error

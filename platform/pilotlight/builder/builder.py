@@ -16,7 +16,7 @@ import msgspec
 
 from pilotlight.builder.archive import ArchiveLimits, SourceFile, unpack
 from pilotlight.builder.base import RUNTIME_FLOOR, Progress, Report, reporter
-from pilotlight.builder.compiler import compile_bundle
+from pilotlight.builder.compiler import Compiler
 from pilotlight.builder.environments import Environments, Wanted
 from pilotlight.builder.files import (
     disk_bytes,
@@ -30,7 +30,7 @@ from pilotlight.builder.files import (
 )
 from pilotlight.builder.imports import Candidate, candidates
 from pilotlight.builder.index import IndexSettings, index_settings
-from pilotlight.builder.interpreter import Interpreter, probe
+from pilotlight.builder.interpreter import probe
 from pilotlight.builder.process import end_marked
 from pilotlight.builder.requirements import Requirements, read_requirements
 from pilotlight.builder.shelf import BUNDLES, ENVIRONMENTS, LOCKS, TRIALS, UV, Shelf
@@ -70,7 +70,7 @@ class _Source:
 class _Tools:
     """What needs the functions' user to be asked, once."""
 
-    interpreter: Interpreter
+    compiler: Compiler
     environments: Environments
 
 
@@ -111,10 +111,11 @@ class Builder:
         name: str,
         template: str,
         tar: Path,
-        handler: str = "handler",
+        handler: str | None = None,
         progress: Callable[[Progress], None],
     ) -> Bundle:
-        """The bundle of a function's source, with everything that it needs in place. The tar stays its sender's."""
+        """The bundle of a function's source, with everything that it needs in place. The tar stays its sender's.
+        `handler` is the module that holds the handler; None leaves it to the template."""
         report = reporter(progress)
         tools = await self._ready()
         made = make_staging(self._staging)
@@ -151,9 +152,7 @@ class Builder:
 
     async def _make(self, source: _Source, wanted: Wanted, tools: _Tools, report: Report) -> Bundle:
         async with self._compiling:
-            compiled = await compile_bundle(
-                source.folder / "function", source.files, source.handler_file, tools.interpreter, self._sandbox
-            )
+            compiled = await tools.compiler.compile(source.folder / "function", source.files, source.handler_file)
         environment = await tools.environments.ensure(wanted, report)
         digest = source.digest(environment)
         files = frozenset(file.path for file in source.files)
@@ -179,9 +178,9 @@ class Builder:
         report("bundle", f"{digest[:12]} made")
         return self.bundle(digest)
 
-    def _read(self, made: Path, template_name: str, tar: Path, handler: str) -> _Source:
+    def _read(self, made: Path, template_name: str, tar: Path, handler: str | None) -> _Source:
         template = load_template(self._templates, template_name)
-        if _HANDLER.fullmatch(handler) is None:
+        if handler is not None and _HANDLER.fullmatch(handler) is None:
             raise InvalidInput(f"handler: {handler[:80]!r} is no module's name", field="handler")
         folder = made / "bundle"
         function = folder / "function"
@@ -193,12 +192,13 @@ class Builder:
             unpacked_bytes=self._settings.unpacked_limit_mib * 2**20, files=self._settings.files_limit
         )
         files = unpack(tar, function, limits)
+        handler, handler_file = _find_handler(template.handlers if handler is None else (handler,), files)
         return _Source(
             folder=folder,
             files=files,
             template=template,
             handler=handler,
-            handler_file=_handler_file(handler, files),
+            handler_file=handler_file,
             requirements=self._requirements(function, files, template),
         )
 
@@ -249,7 +249,7 @@ class Builder:
             timeout_seconds=self._settings.timeout_seconds,
         )
         environments = Environments(self._data, uv, self._sandbox, self._floor, self._settings.concurrency, self.shelf)
-        return _Tools(interpreter=interpreter, environments=environments)
+        return _Tools(compiler=Compiler(interpreter, self._sandbox, self._staging), environments=environments)
 
     def _make_folders(self) -> None:
         """The functions' user may walk through them to what it knows the name of, and list none."""
@@ -281,17 +281,21 @@ class Builder:
                 remove(path)
 
 
-def _handler_file(handler: str, files: tuple[SourceFile, ...]) -> str:
-    stem = handler.replace(".", "/")
+def _find_handler(handlers: tuple[str, ...], files: tuple[SourceFile, ...]) -> tuple[str, str]:
+    """The module that holds the handler, and its file."""
     names = [file.path for file in files]
-    for path in (f"{stem}.py", f"{stem}/__init__.py"):
-        if path in names:
-            return path
+    for handler in handlers:
+        stem = handler.replace(".", "/")
+        for path in (f"{stem}.py", f"{stem}/__init__.py"):
+            if path in names:
+                return handler, path
+    *others, last = [f"{handler.replace('.', '/')}.py" for handler in handlers]
+    wanted = f"{', '.join(others)} or {last}" if others else last
     shown = ", ".join(names[:_NAMES_SHOWN]) + (f" and {len(names) - _NAMES_SHOWN} more" if names[_NAMES_SHOWN:] else "")
     raise RevisionFailed(
-        f"there is no {stem}.py in the folder; there are: {shown}",
+        f"there is no {wanted} in the folder; there are: {shown}",
         slug="handler-missing",
-        hint=f"Put the handler into {stem}.py at the top of the folder that is deployed.",
+        hint=f"Put the handler into {wanted} at the top of the folder that is deployed.",
     )
 
 

@@ -9,6 +9,19 @@ from typing import NamedTuple
 _OURS = frozenset({"function", "pilotlight_runtime", "__future__", "__main__"})
 
 
+IN_EVERY_ZYGOTE = frozenset(
+    {
+        "abc", "ast", "asyncio", "atexit", "binascii", "bisect", "collections", "collections.abc",
+        "concurrent.futures", "contextlib", "contextvars", "copy", "dataclasses", "enum", "errno",
+        "fnmatch", "functools", "gc", "heapq", "http", "importlib", "inspect", "io", "itertools", "json",
+        "logging", "math", "operator", "os", "os.path", "queue", "random", "re", "select", "shutil",
+        "signal", "socket", "ssl", "stat", "string", "struct", "subprocess", "sys", "tempfile", "textwrap",
+        "threading", "time", "traceback", "types", "typing", "urllib.parse", "warnings", "weakref", "zlib",
+    }
+)  # fmt: skip
+"""Modules that the runtime imports itself: nothing is gained by trying them."""
+
+
 class Import(NamedTuple):
     module: str
     names: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pilotlight.builder.base import Report
 from pilotlight.builder.files import give, make_staging, remove, write_atomically
-from pilotlight.builder.imports import Candidate
+from pilotlight.builder.imports import IN_EVERY_ZYGOTE, Candidate
 from pilotlight.builder.process import Command, TimedOut, end_marked, run
 from pilotlight.builder.shelf import TRIALS, Shelf
 from pilotlight.config import BuildSettings, Sandbox
@@ -59,8 +59,8 @@ class Trials:
 
     async def run(self, trial: Trial, report: Report) -> tuple[str, ...]:
         """The modules that passed, sorted; the answer is kept, so that a change of the handler alone needs no trial."""
-        if not trial.candidates:
-            return ()
+        if all(candidate.module in IN_EVERY_ZYGOTE for candidate in trial.candidates):
+            return tuple(sorted(candidate.module for candidate in trial.candidates))
         key = self._key(trial)
         kept = self._cache / key
         self._shelf.use(f"{TRIALS}/{key}")

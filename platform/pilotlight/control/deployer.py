@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -10,13 +10,15 @@ import structlog
 
 from pilotlight.config import ControlSettings
 from pilotlight.control.clock import SYSTEM, Clock
+from pilotlight.control.keeping import Keeping
+from pilotlight.control.keys import KeyView
 from pilotlight.control.launcher import Launched, Launcher, failure_of, new_id, pool_of
 from pilotlight.control.links import Links
 from pilotlight.control.pools import Pools
 from pilotlight.control.reconciler import Reconciler
 from pilotlight.control.state import FunctionState
 from pilotlight.control.views import Deployed, DeployMode
-from pilotlight.core.errors import Conflict, FunctionNotFound, InvalidInput, InvalidSpec, PilotlightError
+from pilotlight.core.errors import Conflict, FunctionNotFound, InvalidInput, KeyNotFound, PilotlightError
 from pilotlight.core.replica import ReplicaState
 from pilotlight.core.revision import Bundle, Revision
 from pilotlight.core.spec import FunctionKey, FunctionSpec
@@ -41,6 +43,7 @@ class Deployer:
         pools: Pools,
         settings: ControlSettings,
         bundle_of: Callable[[FunctionSpec], Bundle],
+        keeping: Keeping,
         clock: Clock = SYSTEM,
     ) -> None:
         self._store = store
@@ -51,19 +54,21 @@ class Deployer:
         self._pools = pools
         self._settings = settings
         self._bundle_of = bundle_of
+        self._keeping = keeping
         self._clock = clock
         self._turns: dict[FunctionKey, _Turns] = {}
 
     async def deploy(self, spec: FunctionSpec, mode: DeployMode) -> Deployed:
         async with self._turn(spec.key):
+            self._keeping.namespaces.check(spec.namespace)
             state = self._reconciler.functions.get(spec.key)
             _check_mode(spec.key, mode, exists=state is not None)
             bundle = self._bundle_of(spec)
-            _check_secrets(spec)
-            if state is not None and state.revision.spec == spec and state.revision.bundle.digest == bundle.digest:
+            versions = self._keeping.secrets.versions(spec)
+            if state is not None and _is_unchanged(state.revision, spec, bundle, versions):
                 applied = await self._in_the_routers(state)
                 return self._deployed(state, unchanged=True, created=False, phases={}, applied=applied)
-            revision = await self._store.add_revision(new_id(), spec, bundle, self._clock.unix())
+            revision = await self._store.add_revision(new_id(), spec, bundle, self._clock.unix(), versions)
             try:
                 proofs = await self._prove(revision, state)
                 await self._make_live(revision, proofs)
@@ -77,6 +82,7 @@ class Deployer:
         async with self._turn(key):
             state = self._known(key)
             await self._store.remove(key)
+            self._keeping.keys.forget(key)
             del self._reconciler.functions[key]
             version = self._links().withdraw(key)
             await self._links().applied(version, timeout=self._settings.applied_timeout_seconds)
@@ -93,6 +99,22 @@ class Deployer:
             state.scaled_to, state.scaled_at = replicas, self._clock.monotonic()
             self._reconciler.reconcile(state)
             await self._in_the_routers(state)
+
+    async def key(self, key: FunctionKey) -> KeyView:
+        _check_takes_key(self._known(key))
+        return await self._keeping.keys.get(key)
+
+    async def rotate_key(self, key: FunctionKey, grace_seconds: float) -> KeyView:
+        async with self._turn(key):
+            state = self._known(key)
+            _check_takes_key(state)
+            view = await self._keeping.keys.rotate(key, grace_seconds)
+            await self._in_the_routers(state)
+            return view
+
+    def changing(self) -> Collection[FunctionKey]:
+        """Functions of which a change is under way; they may not be there yet."""
+        return self._turns.keys()
 
     @asynccontextmanager
     async def _turn(self, key: FunctionKey) -> AsyncIterator[None]:
@@ -141,6 +163,8 @@ class Deployer:
         try:
             if ends[0] is not None and None not in ends:
                 raise failure_of(ends[0])
+            if revision.spec.auth == "key":
+                await self._keeping.keys.ensure(revision.function)
             await self._store.make_live(revision, slots, self._clock.unix())
         except BaseException:
             for replica in proofs:
@@ -157,6 +181,7 @@ class Deployer:
         if state is None:
             state = FunctionState(revision=revision, created_at=self._clock.unix())
         state.revision, state.scaled_to = revision, None
+        state.key_digests = self._keeping.keys.digests(state.key)
         self._reconciler.reset_failures(state)
         self._reconciler.add(state)
         for replica, launched in proofs.items():
@@ -177,7 +202,7 @@ class Deployer:
     def _deployed(
         self, state: FunctionState, *, unchanged: bool, created: bool, phases: dict[str, float], applied: bool
     ) -> Deployed:
-        view = state.view(self._links().level(state.key))
+        view = state.view(self._links().seen(state.key))
         return Deployed(view=view, unchanged=unchanged, created=created, phases=phases, applied=applied)
 
     def _known(self, key: FunctionKey) -> FunctionState:
@@ -202,13 +227,14 @@ def _check_mode(key: FunctionKey, mode: DeployMode, *, exists: bool) -> None:
         raise FunctionNotFound(f"no function {key}")
 
 
-def _check_secrets(spec: FunctionSpec) -> None:
-    if spec.secrets:
-        raise InvalidSpec(
-            f"unable to find secret: {spec.secrets[0]}",
-            field="secrets",
-            hint="This server keeps no secrets yet; give the value under `environment:`.",
-        )
+def _check_takes_key(state: FunctionState) -> None:
+    if state.revision.spec.auth != "key":
+        raise KeyNotFound(f"function {state.key} takes calls without a key")
+
+
+def _is_unchanged(live: Revision, spec: FunctionSpec, bundle: Bundle, secrets: Mapping[str, str]) -> bool:
+    """A new value of a secret is a change, too: replicas got theirs when they started."""
+    return live.spec == spec and live.bundle.digest == bundle.digest and live.secrets == secrets
 
 
 def _still_serving(state: FunctionState | None) -> str:

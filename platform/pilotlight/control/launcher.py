@@ -6,14 +6,15 @@ Deploying (the proof of a new revision) and scaling out both start replicas here
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pilotlight.config import ControlSettings
 from pilotlight.control.tally import Tallies
 from pilotlight.core.errors import PilotlightError, RevisionFailed, SourceLocation, StartFailed
 from pilotlight.core.naming import encode
 from pilotlight.core.revision import Revision
+from pilotlight.core.spec import FunctionSpec
 from pilotlight.providers.base import BecameReady, Ended, Launch, Limits, Pool, Provider, Running, startup_variables
 from pilotlight.scheduler.place import Demand, Placement, Room, place, used_by
 
@@ -26,7 +27,7 @@ class Launched:
     running: Running
     slots: int
     phases: dict[str, float]
-    """Milliseconds, in order: place and claim are the platform's, load, init and listen the function's."""
+    """Milliseconds, in order: secrets, place and claim are the platform's, load, init and listen the function's."""
 
 
 def new_id() -> str:
@@ -46,7 +47,9 @@ def pool_of(revision: Revision, live: Iterable[Revision]) -> Pool:
     return Pool(environment=environment, namespace=namespace, preimports=tuple(sorted(modules)), variables=variables)
 
 
-def launch_of(revision: Revision, replica: str, pool: Pool, node: str, max_stream_seconds: float) -> Launch:
+def launch_of(
+    revision: Revision, replica: str, pool: Pool, node: str, max_stream_seconds: float, gateway: str = ""
+) -> Launch:
     spec = revision.spec
     limits = Limits(memory_mib=spec.limits.memory_mib(), cpu_milli=spec.limits.cpu_milli())
     return Launch(
@@ -57,7 +60,7 @@ def launch_of(revision: Revision, replica: str, pool: Pool, node: str, max_strea
         pool=pool,
         contract=spec.contract or revision.bundle.contract,
         handler=revision.bundle.handler,
-        variables=spec.environment,
+        variables=spec.environment | _told(gateway, limits),
         limits=limits,
         concurrency=spec.concurrency,
         timeout_seconds=spec.timeout_seconds,
@@ -65,6 +68,12 @@ def launch_of(revision: Revision, replica: str, pool: Pool, node: str, max_strea
         debug=spec.debug,
         node=node,
     )
+
+
+def _told(gateway: str, limits: Limits) -> dict[str, str]:
+    """What a function may know of where it runs, beside its own variables."""
+    told = {"PILOTLIGHT_GATEWAY": gateway} if gateway else {}
+    return told | ({} if limits.memory_mib is None else {"PILOTLIGHT_MEMORY_MIB": str(limits.memory_mib)})
 
 
 def demand_of(revision: Revision) -> Demand:
@@ -75,9 +84,19 @@ def demand_of(revision: Revision) -> Demand:
 class Launcher:
     """Starts replicas and waits for them. The reconciler passes on the provider's events with `ready` and `ended`."""
 
-    def __init__(self, provider: Provider, settings: ControlSettings) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        settings: ControlSettings,
+        *,
+        secrets_of: Callable[[FunctionSpec], Awaitable[Mapping[str, bytes]]] | None = None,
+        gateway: str = "",
+    ) -> None:
+        """`secrets_of`: the values of the secrets that a spec names. `gateway`: where functions call functions."""
         self._provider = provider
         self._settings = settings
+        self._secrets_of = secrets_of
+        self._gateway = gateway
         self._waiting: dict[str, asyncio.Future[BecameReady | Ended]] = {}
         self.tallies = Tallies()
         self._ended_since: dict[str, Ended] = {}
@@ -104,8 +123,12 @@ class Launcher:
 
     async def _launch(self, revision: Revision, replica: str, pool: Pool) -> Launched:
         began = time.perf_counter()
+        values = await self._values(revision, replica)
+        had_values = time.perf_counter()
         placement = self._place(revision, replica)
-        launch = launch_of(revision, replica, pool, placement.node, self._settings.max_stream_seconds)
+        seconds = self._settings.max_stream_seconds
+        launch = launch_of(revision, replica, pool, placement.node, seconds, self._gateway)
+        launch = replace(launch, secrets=values)
         told = self._waiting[replica] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(self._settings.start_timeout_seconds):
@@ -130,8 +153,19 @@ class Launcher:
         if isinstance(event, Ended):
             self.forget(replica)
             raise failure_of(event)
-        phases = {"place": (placed - began) * 1000, **event.phases}
+        phases = {"secrets": (had_values - began) * 1000} if values else {}
+        phases |= {"place": (placed - had_values) * 1000, **event.phases}
         return Launched(running=running, slots=event.slots, phases=phases)
+
+    async def _values(self, revision: Revision, replica: str) -> Mapping[str, bytes]:
+        """Of its secrets, as they are now."""
+        if not revision.spec.secrets or self._secrets_of is None:
+            return {}
+        try:
+            return await self._secrets_of(revision.spec)
+        except PilotlightError:
+            self.tallies.expect_no_end(replica)
+            raise
 
     async def _start(self, launch: Launch) -> Running:
         try:
@@ -213,7 +247,7 @@ def failure_of(ended: Ended) -> PilotlightError:
 
 _HINTS = {
     "import-failed": "Add the module to the function's requirements.txt (or correct its name), then deploy again.",
-    "handler-missing": "Define `handle(event, context)` in handler.py, then deploy again.",
+    "handler-missing": "Define it under that name, in that file, then deploy again.",
     "init-failed": "Correct `init` in the handler, or set the variables that it needs, then deploy again.",
     "out-of-memory": "Raise `limits: memory:` of the function, then deploy again.",
 }

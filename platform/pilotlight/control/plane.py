@@ -17,11 +17,17 @@ from pilotlight.builder.reference import parse_reference
 from pilotlight.config import Settings
 from pilotlight.control.clock import SYSTEM, Clock
 from pilotlight.control.collector import Collector, Shelf
+from pilotlight.control.counts import Counts, CountStore
 from pilotlight.control.deployer import Deployer
+from pilotlight.control.keeping import Keeping
+from pilotlight.control.keys import KeyView
 from pilotlight.control.launcher import Launcher
 from pilotlight.control.links import Links
+from pilotlight.control.namespaces import Namespaces
 from pilotlight.control.pools import Pools
+from pilotlight.control.processors import Processors
 from pilotlight.control.reconciler import Reconciler
+from pilotlight.control.secrets import Secrets
 from pilotlight.control.state import FunctionState
 from pilotlight.control.views import Deployed, DeployMode, FunctionView
 from pilotlight.core.errors import FunctionNotFound, InvalidSpec, Unavailable
@@ -60,9 +66,10 @@ class ControlPlane:
         provider: Provider,
         builder: Bundles,
         shelf: Shelf | None = None,
+        counts: CountStore | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
-        """Without a shelf nothing of what was built is ever removed."""
+        """Without a shelf nothing of what was built is ever removed; without `counts` those of calls begin at zero."""
         self._settings = settings
         self._store = store
         self._provider = provider
@@ -71,7 +78,16 @@ class ControlPlane:
         self._tasks: set[asyncio.Task[None]] = set()
         self.crashed = asyncio.Event()
         """Set when one of the loops that everything hangs on has ended; the process should, too."""
-        self._launcher = Launcher(provider, settings.control)
+        self._keeping = Keeping(
+            store=store,
+            data_dir=settings.data_dir,
+            reconciler=lambda: self._reconciler,
+            changing=lambda: self._deployer.changing(),
+            clock=clock,
+        )
+        self._launcher = Launcher(
+            provider, settings.control, secrets_of=self._keeping.secrets.values, gateway=settings.gateway
+        )
         self._reconciler = Reconciler(
             provider=provider,
             launcher=self._launcher,
@@ -80,10 +96,12 @@ class ControlPlane:
             spawn=self._spawn,
             clock=clock,
         )
+        self._counts = Counts(counts)
         self._links = Links(
             epoch=secrets.token_hex(8),
             on_level=self._reconciler.on_level,
             on_drained=self._reconciler.on_drained,
+            counts=self._counts,
             clock=clock.monotonic,
         )
         self._pools = Pools(provider, spares=settings.pool.spares)
@@ -96,6 +114,7 @@ class ControlPlane:
             pools=self._pools,
             settings=settings.control,
             bundle_of=self._bundle_of,
+            keeping=self._keeping,
             clock=clock,
         )
         self._builds = asyncio.Semaphore(settings.build.concurrency)
@@ -111,20 +130,38 @@ class ControlPlane:
         async with self._links.serving(self._settings.link_socket):
             self._spawn(self._for_ever(self._reconciler.run()))
             self._spawn(self._for_ever(self._reconciler.follow_events()))
+            self._spawn(Processors(self._provider, lambda: self._reconciler.functions, self._clock.monotonic).run())
             self._spawn(self._pools.sync(self._reconciler.live_revisions()))
             self._spawn(self._collector.run())
             self._spawn(self._collect_later())
+            self._spawn(self._counts.keep())
             try:
                 yield
             finally:
+                self._keeping.close()
                 for task in self._tasks:
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
+                await self._counts.save()
+
+    @property
+    def secrets(self) -> Secrets:
+        return self._keeping.secrets
+
+    @property
+    def namespaces(self) -> Namespaces:
+        return self._keeping.namespaces
+
+    async def key(self, key: FunctionKey) -> KeyView:
+        return await self._deployer.key(key)
+
+    async def rotate_key(self, key: FunctionKey, *, grace_seconds: float = 0.0) -> KeyView:
+        return await asyncio.shield(asyncio.ensure_future(self._deployer.rotate_key(key, grace_seconds)))
 
     def functions(self, namespace: str | None = None) -> Sequence[FunctionView]:
         states = self._reconciler.functions
         chosen = [key for key in states if namespace is None or split_key(key)[1] == namespace]
-        return [states[key].view(self._links.level(key)) for key in sorted(chosen)]
+        return [states[key].view(self._links.seen(key)) for key in sorted(chosen)]
 
     async def function(self, key: FunctionKey, *, usage: bool = False) -> FunctionView:
         state = self._reconciler.functions.get(key)
@@ -135,7 +172,7 @@ class ControlPlane:
             for replica in list(state.replicas):
                 if (one := await self._provider.usage(replica)) is not None:
                     used[replica] = one
-        return state.view(self._links.level(key), used)
+        return state.view(self._links.seen(key), used)
 
     async def deploy(self, spec: FunctionSpec, mode: DeployMode = DeployMode.ANY) -> Deployed:
         # A client that goes away in the middle leaves a whole deploy behind, not half of one.
@@ -198,9 +235,12 @@ class ControlPlane:
         await self._builder.sweep()
         await self._provider.open()
         await self._launcher.open()
+        await self._keeping.open()
+        await self._counts.open()
         for stored in await self._store.functions():
             state = FunctionState(revision=stored.live, created_at=stored.created_at, scaled_to=stored.scaled_to)
             state.scaled_at = self._clock.monotonic() - max(0.0, self._clock.unix() - (stored.scaled_at or 0.0))
+            state.key_digests = self._keeping.keys.digests(state.key)
             self._reconciler.add(state)
         running = await self._provider.list()
         left = [one.id for one in running if not self._adopt(one)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from pilotlight.autoscale.decide import decide
+from pilotlight.autoscale.decide import Decision, decide
 from pilotlight.config import ControlSettings
 from pilotlight.control.clock import SYSTEM, Clock
 from pilotlight.control.launcher import LOST_WITH_ZYGOTE, Launched, Launcher, new_id, pool_of
@@ -60,6 +60,8 @@ class Reconciler:
         self._now = clock.monotonic
         self._unix = clock.unix
         self._active: set[FunctionKey] = set()
+        self._decided: set[FunctionKey] = set()
+        """Whose wanted count changed and was not told to the routers yet, who show it in their metrics."""
         self._owners: dict[str, FunctionState] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -72,7 +74,7 @@ class Reconciler:
         level = self._links().level(function)
         if state is None or level is None:
             return
-        state.window.record(self._now(), level.waiting + level.in_flight)
+        state.hear(level, self._now())
         if state.scaled_to == 0 and level.waiting:
             state.scaled_to = None
         self._active.add(function)
@@ -89,6 +91,9 @@ class Reconciler:
                     self._active.discard(function)
                 else:
                     self._reconcile_safely(state)
+            decided, self._decided = self._decided, set()
+            for function in decided & self.functions.keys():
+                self.publish(self.functions[function])
 
     async def follow_events(self) -> None:
         async for event in self._provider.events():
@@ -104,12 +109,13 @@ class Reconciler:
             return
         now = self._now()
         level = self._links().level(state.key)
-        if level is not None:
-            state.window.record(now, level.waiting + level.in_flight)
-        decision = decide(state.load(level, now), state.revision.spec.scale, state.panic, now)
+        state.hear(level, now)
+        decision = decide(state.load(level, now), state.revision.spec.scale, state.memory, now)
         if (decision.replicas, decision.reason) != (state.decision.replicas, state.decision.reason):
             log.info("decided", function=state.key, replicas=decision.replicas, reason=decision.reason)
-        state.decision, state.panic = decision, decision.panic
+            self._decided.add(state.key)
+            state.decided_at = self._unix()
+        state.decision, state.memory = decision, decision.memory
         for action in plan(state.revision.id, decision.replicas, state.replicas.values()):
             self._perform(state, action)
         if not state.replicas and decision.replicas == 0:
@@ -135,6 +141,9 @@ class Reconciler:
             phases=dict(running.phases),
         )
         self._enter(state, replica)
+        wanted = state.count(ReplicaState.STARTING, ReplicaState.READY)
+        state.decision, state.decided_at = Decision(replicas=wanted, reason="adopted"), self._unix()
+        state.adopted_at = self._now()
         self._launcher.hold(state.revision, running.id, running.node)
         if running.ready:
             state.replicas[replica.id] = replica.to(ReplicaState.READY, "adopted")
@@ -239,6 +248,7 @@ class Reconciler:
         state.failures += not pausing
         pause = backoff_seconds(state.failures)
         if pause and not pausing:
+            state.next_try_at = self._unix() + pause
             state.failure = Failure(
                 slug=slug, detail=f"{detail} (failed {state.failures} times; next try in {pause:g} s)"
             )

@@ -1,14 +1,24 @@
 """What the control plane knows of one function in memory; all of it can be found again after a crash."""
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pilotlight.autoscale.decide import Decision, Load, Panic
+from pilotlight.autoscale.decide import (
+    NOTHING,
+    PANIC_SECONDS,
+    SHORT_SECONDS,
+    STABLE_SECONDS,
+    Decision,
+    Load,
+    Memory,
+)
+from pilotlight.autoscale.rate import CounterRate, CpuRate
 from pilotlight.autoscale.window import LoadWindow
 from pilotlight.control.links import Levelled
 from pilotlight.control.tally import Tally
-from pilotlight.control.views import ColdStart, FunctionView, LastEnd, ReplicaView
+from pilotlight.control.views import ColdStart, FailureView, FunctionView, LastEnd, ReplicaView
 from pilotlight.core.errors import Failure
 from pilotlight.core.replica import Replica, ReplicaState
 from pilotlight.core.revision import Revision
@@ -28,17 +38,27 @@ class FunctionState:
     numbers: dict[str, int] = field(default_factory=dict)
     """Revision id to number, for the replicas above."""
     window: LoadWindow = field(default_factory=LoadWindow)
-    panic: Panic | None = None
+    calls: CounterRate | None = None
+    """Of those answered, where the function scales by them; only the successful ones with OpenFaaS' rule."""
+    cpu: CpuRate | None = None
+    """Where the function scales by it (see processors)."""
+    memory: Memory = NOTHING
     decision: Decision = field(default_factory=lambda: Decision(replicas=0, reason="new"))
     scaled_to: int | None = None
     scaled_at: float = 0.0
     """Monotonic."""
+    decided_at: float = 0.0
+    """Unix time since when the decision is the same."""
+    adopted_at: float | None = None
+    """Monotonic time at which replicas of an earlier control plane were found."""
     failures: int = 0
     """Starts in a row that failed, or replicas that ended soon after."""
     lost_since: float | None = None
     """Monotonic time of the first start that was lost with its zygote, since one became ready."""
     failure: Failure | None = None
     """Set while no start is tried."""
+    next_try_at: float = 0.0
+    """Unix time of the next start, while there is a failure."""
     ready_at: dict[str, float] = field(default_factory=dict)
     """Monotonic time at which each replica became ready."""
     last_cold_start: ColdStart | None = None
@@ -46,6 +66,8 @@ class FunctionState:
     ended: deque[ReplicaEnd] = field(default_factory=lambda: deque(maxlen=8))
     """The last ends that nobody asked for, for the callers whose requests were in those replicas."""
     tally: Tally = field(default_factory=Tally)
+    key_digests: tuple[str, ...] = ()
+    """Of the keys that open it, where its spec asks for one; with none it is closed."""
 
     @property
     def key(self) -> FunctionKey:
@@ -59,6 +81,18 @@ class FunctionState:
     def count(self, *states: ReplicaState) -> int:
         return sum(r.state in states and r.revision == self.revision.id for r in self.replicas.values())
 
+    def hear(self, level: Levelled | None, now: float) -> None:
+        """What the routers say at this moment; None while they are silent."""
+        scale = self.revision.spec.scale
+        if level is None:
+            if self.calls is not None:
+                self.calls.lost()
+            return
+        self.window.record(now, level.waiting + level.in_flight)
+        if scale.type == "rps" or scale.factor:
+            self.calls = self.calls or CounterRate()
+            self.calls.read(now, level.calls - (level.errors if scale.factor else 0))
+
     def load(self, level: Levelled | None, now: float) -> Load:
         """The autoscaler's view at this moment."""
         seen = level or Levelled()
@@ -69,12 +103,26 @@ class FunctionState:
             starting=self.count(ReplicaState.STARTING),
             waiting=seen.waiting,
             in_flight=seen.in_flight,
-            stable=self.window.average(now, over_seconds=60),
-            panic=self.window.average(now, over_seconds=6),
+            stable=self.window.average(now, over_seconds=STABLE_SECONDS),
+            panic=self.window.average(now, over_seconds=PANIC_SECONDS),
+            measured=max(self._measured(now, SHORT_SECONDS), self._measured(now, STABLE_SECONDS)),
+            successes=self.calls.per_second(now, over_seconds=SHORT_SECONDS) if self.calls else 0.0,
             idle_for=seen.idle_for,
             scaled_to=self.scaled_to,
             scaled_ago=now - self.scaled_at,
+            adopted_ago=math.inf if self.adopted_at is None else now - self.adopted_at,
         )
+
+    def _measured(self, now: float, over_seconds: int) -> float:
+        """By what the function scales, where that is not its concurrency."""
+        match self.revision.spec.scale.type:
+            case "capacity":
+                return self.window.average(now, over_seconds=over_seconds)
+            case "rps" if self.calls is not None:
+                return self.calls.per_second(now, over_seconds=over_seconds)
+            case "cpu" if self.cpu is not None:
+                return self.cpu.milli(now, over_seconds=over_seconds)
+        return 0.0
 
     def route(self) -> Route:
         spec = self.revision.spec
@@ -90,7 +138,11 @@ class FunctionState:
             starts=dict(self.tally.starts),
             ends=dict(self.tally.ends),
             cors=spec.cors,
+            key_digests=self.key_digests if spec.auth == "key" else None,
             replicas=self.decision.replicas,
+            min_replicas=spec.scale.min,
+            target_load=spec.scale.per_replica(self.slots),
+            scaling_type="capacity" if spec.scale.type == "concurrency" else spec.scale.type,  # OpenFaaS' word for it
         )
 
     def view(self, level: Levelled | None, usage: dict[str, Usage] | None = None) -> FunctionView:
@@ -101,12 +153,17 @@ class FunctionState:
             created_at=self.created_at,
             state=self._word(),
             why=self.failure.detail if self.failure else self.decision.reason,
+            decided_at=self.decided_at,
             wanted=self.decision.replicas,
             ready=self.count(ReplicaState.READY),
             in_flight=seen.in_flight,
             waiting=seen.waiting,
             calls=seen.calls,
             errors=seen.errors,
+            idle_seconds=seen.idle_for if seen.known else None,
+            slots=(slots := sum(r.slots for r in self.replicas.values() if r.state is ReplicaState.READY)),
+            free_slots=max(0, slots - seen.in_flight),
+            failure=self._failure(),
             environment=self.revision.bundle.environment,
             bundle=self.revision.bundle.digest,
             replicas=tuple(self._replica_view(r, (usage or {}).get(r.id)) for r in self.replicas.values()),
@@ -123,6 +180,13 @@ class FunctionState:
             if self.count(state):
                 return str(state)
         return "cold"
+
+    def _failure(self) -> FailureView | None:
+        if self.failure is None:
+            return None
+        return FailureView(
+            slug=self.failure.slug, detail=self.failure.detail, starts=self.failures, next_try_at=self.next_try_at
+        )
 
     def _last_end(self) -> LastEnd | None:
         ends = [end for end in (self.last_end, self.tally.last_killed) if end is not None]

@@ -8,6 +8,9 @@ from typing import Protocol
 import msgspec
 
 from pilotlight.builder.base import Progress
+from pilotlight.control.keys import KeyView
+from pilotlight.control.namespaces import Namespaces
+from pilotlight.control.secrets import Secrets
 from pilotlight.core.revision import Bundle
 from pilotlight.core.spec import FunctionKey, FunctionSpec
 from pilotlight.providers.base import LogLine, Node
@@ -42,6 +45,17 @@ class LastEnd(msgspec.Struct, frozen=True, kw_only=True):
     last_lines: tuple[str, ...] = ()
 
 
+class FailureView(msgspec.Struct, frozen=True, kw_only=True):
+    """Why no start is tried at the moment."""
+
+    slug: str
+    detail: str
+    starts: int
+    """In a row that failed."""
+    next_try_at: float
+    """Unix seconds."""
+
+
 class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
     spec: FunctionSpec
     revision: int
@@ -51,6 +65,8 @@ class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
     """cold, starting, ready, draining or failing."""
     why: str
     """The reason of the last decision, in one word or a short sentence."""
+    decided_at: float = 0.0
+    """Unix seconds, since when so many replicas are wanted for this reason; 0 before the first decision."""
     wanted: int
     """Replicas that are wanted (OpenFaaS' `replicas`)."""
     ready: int
@@ -58,6 +74,12 @@ class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     calls: int
     errors: int
+    idle_seconds: float | None = None
+    """Since when nothing waits and nothing is in flight; None while no router says."""
+    slots: int = 0
+    """Of the replicas that are ready."""
+    free_slots: int = 0
+    failure: FailureView | None = None
     environment: str
     bundle: str
     replicas: tuple[ReplicaView, ...] = ()
@@ -91,6 +113,22 @@ class DeployMode(Enum):
 
 class Control(Protocol):
     """What the API needs of the control plane. Errors are PilotlightErrors."""
+
+    @property
+    def secrets(self) -> Secrets: ...
+
+    @property
+    def namespaces(self) -> Namespaces: ...
+
+    async def key(self, key: FunctionKey) -> KeyView:
+        """The key that opens the function. Raises FunctionNotFound, KeyNotFound when it takes calls without one,
+        SecretsLocked."""
+        ...
+
+    async def rotate_key(self, key: FunctionKey, *, grace_seconds: float = 0.0) -> KeyView:
+        """A new key, known to the routers; those before it are valid for so much longer. Raises as `key` does, and
+        InvalidInput."""
+        ...
 
     def functions(self, namespace: str | None = None) -> Sequence[FunctionView]:
         """All functions, or those of one namespace, by name; without replicas' usage."""

@@ -78,7 +78,7 @@ class Launch:
     contract: str = "http"
     handler: str = "handler"
     variables: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, bytes] = field(default_factory=dict)
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     limits: Limits = field(default_factory=Limits)
     concurrency: int | None = None
     timeout_seconds: float = 60.0
@@ -86,6 +86,8 @@ class Launch:
     """A streamed answer that is older than this is ended."""
     debug: bool = False
     node: str = "local"
+    image: str | None = None
+    """A ready-made container image; then bundle, contract and handler say nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,8 @@ class Running:
     slots: int = 0
     """Known once it is ready."""
     phases: Mapping[str, float] = field(default_factory=dict)
+    reuse_idle_seconds: float = 300.0
+    """An idle connection to it is not used again after this long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +170,9 @@ class Provider(Protocol):
 
     async def start(self, launch: Launch) -> Running:
         """A replica: claimed from the pool when one fits, started otherwise; returns when it has an address, which is
-        before it is ready. The same id again gives the same replica. Raises StartFailed when it could not be started;
-        then nothing of it is left. What happens afterwards is told by `events`."""
+        before it is ready. The same id again gives the same replica. Raises StartFailed when it could not be started,
+        RevisionFailed when that lies with its image; then nothing of it is left. What happens afterwards is told by
+        `events`."""
         ...
 
     async def stop(self, replica: str, *, grace_seconds: float) -> None:

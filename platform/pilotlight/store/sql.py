@@ -1,9 +1,10 @@
 """The store on SQLite: write-ahead log, every acknowledged write on the disk before it is acknowledged."""
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from pilotlight.core.errors import InvalidInput, StorageFull
 from pilotlight.core.revision import Bundle, Revision, RevisionState
 from pilotlight.core.spec import FunctionKey, FunctionSpec
+from pilotlight.store.kept import KeptTables
 from pilotlight.store.reserve import Reserve
 
 KEPT_REVISIONS = 20
@@ -44,7 +46,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     environment: str
 
 
-class Store:
+class Store(KeptTables):
     """One file. Opened with `async with Store.open(path)`; every method is one transaction."""
 
     def __init__(self, engine: AsyncEngine, reserve: Reserve) -> None:
@@ -68,7 +70,8 @@ class Store:
     @classmethod
     async def _open(cls, path: Path, reserve: Reserve) -> "Store":
         path.touch(mode=0o600)  # specs hold users' variables; the log files beside it take its mode
-        engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=1, max_overflow=0)
+        # Errors do not repeat a statement's values: among them are users' variables.
+        engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=1, max_overflow=0, hide_parameters=True)
         event.listen(engine.sync_engine, "connect", _set_pragmas)
         store = cls(engine, reserve)
         try:
@@ -113,21 +116,29 @@ class Store:
                 for row in rows
             ]
 
-    async def add_revision(self, revision_id: str, spec: FunctionSpec, bundle: Bundle, now: float) -> Revision:
+    async def add_revision(
+        self,
+        revision_id: str,
+        spec: FunctionSpec,
+        bundle: Bundle,
+        now: float,
+        secrets: Mapping[str, str] = MappingProxyType({}),
+    ) -> Revision:
         """The function's next revision, to be proven. The same id again gives the same revision."""
         async with self._transaction() as connection:
             await connection.execute(text("DELETE FROM removed WHERE key = :key"), {"key": spec.key})
             await connection.execute(
                 text(
-                    "INSERT INTO revisions (id, function, number, spec, bundle, state, created_at) VALUES (:id, :key, "
-                    "(SELECT coalesce(max(number), 0) + 1 FROM revisions WHERE function = :key), "
-                    ":spec, :bundle, :state, :now) ON CONFLICT (id) DO NOTHING"
+                    "INSERT INTO revisions (id, function, number, spec, bundle, secrets, state, created_at) "
+                    "VALUES (:id, :key, (SELECT coalesce(max(number), 0) + 1 FROM revisions WHERE function = :key), "
+                    ":spec, :bundle, :secrets, :state, :now) ON CONFLICT (id) DO NOTHING"
                 ),
                 {
                     "id": revision_id,
                     "key": spec.key,
                     "spec": msgspec.json.encode(spec).decode(),
                     "bundle": msgspec.json.encode(bundle).decode(),
+                    "secrets": msgspec.json.encode(dict(secrets)).decode(),
                     "state": RevisionState.PROVING,
                     "now": now,
                 },
@@ -195,6 +206,7 @@ class Store:
         async with self._transaction() as connection:
             await connection.execute(text("DELETE FROM functions WHERE key = :key"), {"key": key})
             await connection.execute(text("DELETE FROM revisions WHERE function = :key"), {"key": key})
+            await connection.execute(text("DELETE FROM function_keys WHERE function = :key"), {"key": key})
             await connection.execute(text("INSERT INTO removed VALUES (:key) ON CONFLICT DO NOTHING"), {"key": key})
 
     async def removed(self) -> Sequence[FunctionKey]:
@@ -234,6 +246,10 @@ class Store:
             done = await act()
         self._reserve.keep()
         return done
+
+    def transaction(self) -> "_Transaction":
+        """One transaction, for the tables that have modules of their own."""
+        return self._transaction()
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._engine)
@@ -324,4 +340,5 @@ def _revision(row: Any) -> Revision:
         bundle=msgspec.json.decode(row["bundle"], type=Bundle),
         created_at=row["created_at"],
         slots=row["slots"],
+        secrets=msgspec.json.decode(row["secrets"], type=dict[str, str]),
     )

@@ -26,7 +26,7 @@ def home() -> Iterator[Path]:
 def start(home: Path) -> Start:
     @asynccontextmanager
     async def run(*, credentials: Credentials | None = None, close_seconds: float = 2.0) -> AsyncIterator[Api]:
-        control, socket, staging = MemoryControl(), home / "api.sock", home / "staging"
+        control, socket, staging = MemoryControl(folder=home), home / "api.sock", home / "staging"
         app = make_app(
             control,
             credentials=credentials,

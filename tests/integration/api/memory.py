@@ -13,11 +13,16 @@ import msgspec
 
 from pilotlight.api.auth import Credentials
 from pilotlight.builder.base import Progress
+from pilotlight.control.keys import FunctionKeys, KeyView
+from pilotlight.control.namespaces import Namespaces
+from pilotlight.control.sealing import Seal
+from pilotlight.control.secrets import Secrets
 from pilotlight.control.views import Deployed, DeployMode, FunctionView, ReplicaView
-from pilotlight.core.errors import Conflict, FunctionNotFound, NotFound
-from pilotlight.core.revision import Bundle
+from pilotlight.core.errors import Conflict, FunctionNotFound, KeyNotFound, NotFound
+from pilotlight.core.revision import Bundle, Revision
 from pilotlight.core.spec import FunctionKey, FunctionSpec
 from pilotlight.providers.base import LogLine, Node
+from tests.integration.model.store import MemoryStore
 
 DIGEST = "a" * 64
 CREDENTIALS = Credentials(user="admin", password="päss:word")
@@ -67,9 +72,14 @@ def a_view(spec: FunctionSpec, *, revision: int = 1) -> FunctionView:
 
 @dataclass
 class MemoryControl:
-    """The control plane's contract over a dictionary; what a test needs to go wrong it puts into a field."""
+    """The control plane's contract over a dictionary; what a test needs to go wrong it puts into a field. Secrets,
+    namespaces and keys are the real ones, over a store in memory and a key file in `folder`."""
 
+    folder: Path
     views: dict[FunctionKey, FunctionView] = field(default_factory=dict)
+    deployed_with: dict[FunctionKey, dict[str, str]] = field(default_factory=dict)
+    """Versions of secrets."""
+    keys_changed: list[FunctionKey] = field(default_factory=list)
     lines: list[LogLine] = field(default_factory=list)
     logs_failure: Exception | None = None
     more_lines: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,6 +90,37 @@ class MemoryControl:
     uploads: list[bytes] = field(default_factory=list)
     building: Callable[[Report], Awaitable[None]] | None = None
     cpu_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        store = MemoryStore()
+        seal = Seal(self.folder / "secrets.key", lambda: not (self.secrets.is_empty() and self.keys.is_empty()))
+        self.namespaces = Namespaces(
+            store=store, functions=self.views.keys, removed=lambda name: self.secrets.forget_namespace(name)
+        )
+        self.secrets = Secrets(store=store, seal=seal, namespaces=self.namespaces, live=self._live)
+        self.keys = FunctionKeys(store=store, seal=seal, changed=self.keys_changed.append)
+
+    async def key(self, key: FunctionKey) -> KeyView:
+        if (await self.function(key)).spec.auth != "key":
+            raise KeyNotFound(f"function {key} takes calls without a key")
+        return await self.keys.get(key)
+
+    async def rotate_key(self, key: FunctionKey, *, grace_seconds: float = 0.0) -> KeyView:
+        await self.key(key)
+        return await self.keys.rotate(key, grace_seconds)
+
+    def _live(self) -> list[Revision]:
+        return [
+            Revision(
+                id=str(view.revision),
+                number=view.revision,
+                spec=view.spec,
+                bundle=a_bundle(),
+                created_at=view.created_at,
+                secrets=self.deployed_with.get(view.spec.key, {}),
+            )
+            for view in self.views.values()
+        ]
 
     def functions(self, namespace: str | None = None) -> Sequence[FunctionView]:
         if self.failure is not None:
@@ -101,6 +142,10 @@ class MemoryControl:
             await self.deploy_gate.wait()
         if self.failure is not None:
             raise self.failure
+        self.namespaces.check(spec.namespace)
+        self.deployed_with[spec.key] = dict(self.secrets.versions(spec))
+        if spec.auth == "key":
+            await self.keys.ensure(spec.key)
         old = self.views.get(spec.key)
         if mode is DeployMode.CREATE and old is not None:
             raise Conflict(f"there is a function {spec.key} already")
@@ -114,6 +159,7 @@ class MemoryControl:
 
     async def remove(self, key: FunctionKey) -> None:
         await self.function(key)
+        self.keys.forget(key)
         del self.views[key]
 
     async def scale(self, key: FunctionKey, replicas: int) -> None:

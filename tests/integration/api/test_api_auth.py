@@ -33,6 +33,14 @@ async def test_two_paths_are_open(guarded: Api, path: str) -> None:
         assert answer.status == 200
 
 
+@pytest.mark.parametrize("path", ["/functions/hello", "/api-docs", "/x"])
+async def test_who_misspells_a_functions_path_hears_that_and_not_of_a_password(guarded: Api, path: str) -> None:
+    async with stranger(guarded) as http, http.post(f"http://api{path}") as answer:
+        problem = await answer.json(content_type=None)
+        assert (answer.status, problem["type"]) == (404, "path-not-found")
+        assert "/function/NAME" in problem["hint"]
+
+
 @pytest.mark.parametrize(("method", "path"), PROTECTED)
 async def test_a_stranger_gets_a_problem_and_the_challenge(guarded: Api, method: str, path: str) -> None:
     async with stranger(guarded) as http, http.request(method, f"http://api{path}") as answer:

@@ -58,6 +58,7 @@ async def test_post_of_a_function_that_is_there_is_a_conflict(api: Api, hello: F
 
 
 async def test_the_path_may_name_the_namespace(api: Api) -> None:
+    await api.control.namespaces.create("dev", {}, {})
     _, body = await api.call("PUT", "/api/v1/functions/hello.dev", json={"image": IMAGE})
     assert (body["function"]["namespace"], body["url"]) == ("dev", "/function/hello.dev")
 
@@ -118,6 +119,7 @@ async def test_one_function_comes_with_its_replicas(api: Api, hello: FunctionSpe
 
 
 async def test_functions_are_listed_without_their_replicas(api: Api, hello: FunctionSpec) -> None:
+    await api.control.namespaces.create("dev", {}, {})
     await api.control.deploy(FunctionSpec(name="other", namespace="dev", image=IMAGE))
     _, everything = await api.call("GET", "/api/v1/functions?namespace=")
     assert [function["name"] for function in everything["functions"]] == ["hello", "other"]
@@ -130,7 +132,7 @@ async def test_functions_are_listed_without_their_replicas(api: Api, hello: Func
 @pytest.mark.parametrize("name", ["nobody", "No%20Body", "..", "a.b.c", "hello.%2e"])
 async def test_a_function_that_is_not_there_is_not_found(api: Api, method: str, name: str) -> None:
     status, problem = await api.call(method, f"/api/v1/functions/{name}")
-    assert (status, problem["type"]) in ((404, "function-not-found"), (404, "not-found"))
+    assert (status, problem["type"]) in ((404, "function-not-found"), (404, "path-not-found"))
 
 
 async def test_delete_removes_it(api: Api, hello: FunctionSpec) -> None:

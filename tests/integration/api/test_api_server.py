@@ -132,7 +132,7 @@ async def test_a_path_that_is_no_utf8_is_not_found(api: Api) -> None:
 
 async def test_an_unknown_path_names_the_nearest(api: Api) -> None:
     status, problem = await api.call("GET", "/api/v1/function")
-    assert (status, problem["type"]) == (404, "not-found")
+    assert (status, problem["type"]) == (404, "path-not-found")
     assert "`/api/v1/functions`" in problem["hint"]
 
 

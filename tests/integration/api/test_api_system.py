@@ -22,6 +22,7 @@ async def test_info_has_the_shape_of_a_gateway(api: Api) -> None:
     assert (status, body["provider"]["provider"], body["provider"]["orchestration"]) == (200, "pilotlight", "process")
     assert body["version"]["release"] == body["provider"]["version"]["release"] == "1.2.3"
     assert body["arch"]
+    assert body["version"]["sha"]
 
 
 async def test_a_new_function_is_deployed_as_faas_cli_does_it(api: Api) -> None:
@@ -114,6 +115,8 @@ async def test_a_slow_deploy_is_accepted_before_the_client_gives_up(api: Api, mo
     [("", {"namespace": "dev"}), ("?namespace=dev", {}), ("?namespace=prod", {"namespace": "dev"})],
 )
 async def test_a_namespace_comes_in_the_body_or_else_in_the_query(api: Api, query: str, body: dict[str, str]) -> None:
+    for name in ("dev", "prod"):
+        await api.control.namespaces.create(name, {}, {})
     assert (await api.call("POST", f"/system/functions{query}", json=DEPLOYMENT | body))[0] == 202
     assert list(api.control.views) == ["hello.dev"]
     scaled = {"serviceName": "hello", "replicas": 4} | body
@@ -158,17 +161,15 @@ async def test_usage_is_in_millicores_and_bytes(api: Api, hello: FunctionSpec) -
     assert function["usage"]["totalMemoryBytes"] == 8 * 2**20
 
 
-async def test_functions_are_listed_by_namespace(api: Api, hello: FunctionSpec) -> None:
-    assert (await api.call("GET", "/system/functions?namespace=dev")) == (200, [])
-    assert len((await api.call("GET", "/system/functions?namespace="))[1]) == 1
-    status, text = await api.call("GET", "/system/functions?namespace=No+Name")
-    assert (status, text.endswith("\n")) == (400, True)
-
-
-async def test_namespaces_are_those_in_use_and_the_default(api: Api) -> None:
-    assert await api.call("GET", "/system/namespaces") == (200, ["openfaas-fn"])
-    await api.call("POST", "/system/functions", json=DEPLOYMENT | {"namespace": "dev"})
-    assert await api.call("GET", "/system/namespaces") == (200, ["dev", "openfaas-fn"])
+async def test_functions_are_listed_by_namespace_and_without_one_those_of_the_default(
+    api: Api, hello: FunctionSpec
+) -> None:
+    await api.control.namespaces.create("dev", {}, {})
+    await api.call("POST", "/system/functions", json=DEPLOYMENT | {"service": "other", "namespace": "dev"})
+    for query, names in (("", ["hello"]), ("?namespace=", ["hello"]), ("?namespace=dev", ["other"])):
+        _, functions = await api.call("GET", f"/system/functions{query}")
+        assert [function["name"] for function in functions] == names
+    assert await api.call("GET", "/system/functions?namespace=nowhere") == (400, "namespace not valid\n")
 
 
 def a_line(time: float, text: str, replica: str = "r1") -> LogLine:
@@ -212,22 +213,6 @@ async def test_a_log_request_that_cannot_be_read_is_422(api: Api, hello: Functio
 
 async def test_logs_of_nobody_are_not_found(api: Api) -> None:
     assert (await api.call("GET", "/system/logs?name=nobody"))[0] == 404
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/system/secrets"),
-        ("POST", "/system/secrets"),
-        ("POST", "/system/namespace/"),
-        ("GET", "/system/namespace/dev"),
-        ("DELETE", "/system/namespace/dev"),
-        ("POST", "/system/alert"),
-    ],
-)
-async def test_what_is_not_there_yet_says_so(api: Api, method: str, path: str) -> None:
-    status, text = await api.call(method, path, json={} if method != "GET" else None)
-    assert (status, text.startswith("this server does not support ")) == (501, True)
 
 
 async def test_an_unknown_path_and_a_wrong_method_are_plain_text_too(api: Api) -> None:

@@ -14,6 +14,7 @@ from pilotlight.core.errors import (
     InvalidSpec,
     PilotlightError,
     RevisionFailed,
+    SecretNotFound,
     StartFailed,
 )
 from pilotlight.core.spec import Scaling
@@ -109,7 +110,7 @@ async def test_modes_are_kept(scene: Scene) -> None:
     [
         ({"image": "docker.io/library/nginx:latest"}, InvalidSpec),
         ({"image": "bundle/hello@sha256:" + "9" * 64}, BundleNotFound),
-        ({"secrets": ("token",)}, InvalidSpec),
+        ({"secrets": ("token",)}, SecretNotFound),
     ],
 )
 async def test_what_cannot_run_is_refused_before_anything_is_done(

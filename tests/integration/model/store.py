@@ -4,19 +4,22 @@
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
 from pilotlight.core.revision import Bundle, Revision, RevisionState
 from pilotlight.core.spec import FunctionKey, FunctionSpec
 from pilotlight.store.sql import KEPT_REVISIONS, Reference, Store, StoredFunction
+from tests.integration.model.kept import MemoryKept
 
 
-class MemoryStore(Store):
+class MemoryStore(MemoryKept, Store):
     """Each write takes `seconds` until it is durable and again until it is acknowledged: a crash can be in both."""
 
     def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__()
         self.seconds = seconds
         self.revisions: dict[str, Revision] = {}
         self.states: dict[str, str] = {}
@@ -30,12 +33,19 @@ class MemoryStore(Store):
         await asyncio.sleep(self.seconds)
         return [self._functions[key] for key in sorted(self._functions)]
 
-    async def add_revision(self, revision_id: str, spec: FunctionSpec, bundle: Bundle, now: float) -> Revision:
+    async def add_revision(
+        self,
+        revision_id: str,
+        spec: FunctionSpec,
+        bundle: Bundle,
+        now: float,
+        secrets: Mapping[str, str] = MappingProxyType({}),
+    ) -> Revision:
         await asyncio.sleep(self.seconds)
         if revision_id not in self.revisions:
             number = 1 + max((r.number for r in self._of(spec.key)), default=0)
             self.revisions[revision_id] = Revision(
-                id=revision_id, number=number, spec=spec, bundle=bundle, created_at=now
+                id=revision_id, number=number, spec=spec, bundle=bundle, created_at=now, secrets=dict(secrets)
             )
             self.states[revision_id] = RevisionState.PROVING
         self._removed.discard(spec.key)
@@ -81,6 +91,7 @@ class MemoryStore(Store):
         self._functions.pop(key, None)
         for revision in self._of(key):
             del self.revisions[revision.id], self.states[revision.id]
+        self.drop_keys(key)
         self._removed.add(key)
         await asyncio.sleep(self.seconds)
 

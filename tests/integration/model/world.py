@@ -79,7 +79,7 @@ class Call:
     service: float
     arrived: float
     floor: int
-    deadline: Deadline = field(init=False)
+    deadline: Deadline | None = None
     status: int = 0
     over: bool = False
     problem: Problem | None = None
@@ -526,7 +526,7 @@ class World:
         replica = self.backend.replicas.get(name)
         inside = self.exchanges.get(name, [])
         if call.over:
-            call.router.process.call(backend.release, self.now)
+            call.router.process.call(backend.on_release, backend, self.now)
         elif replica is None or replica.stopping or not replica.running.ready:
             why = self.ended[name].reason if name in self.ended else "stopping"
             call.router.process.call(self._unreachable, call, backend, why)
@@ -554,13 +554,13 @@ class World:
 
     def _unreachable(self, call: Call, backend: Backend, why: str) -> None:
         backend.refused()
-        backend.release(self.now)
+        backend.on_release(backend, self.now)
         call.unreachable(why)
 
     def _busy(self, call: Call, backend: Backend) -> None:
         assert call.function is not None
         call.function.busy(backend)
-        backend.release(self.now)
+        backend.on_release(backend, self.now)
         call.busy()
 
     def _done(self, name: str, exchange: Exchange) -> None:
@@ -570,7 +570,7 @@ class World:
         self.backend.give_back(name)
         call = exchange.call
         if call.router.process.alive:
-            call.router.process.call(exchange.backend.release, self.now)
+            call.router.process.call(exchange.backend.on_release, exchange.backend, self.now)
             if not call.over:
                 call.router.process.call(call.answer, 200)
 
@@ -588,7 +588,7 @@ class World:
                     f"{ended.id} was stopped with {call} inside, for {self.now - exchange.since:.3f} s",
                 )
                 call.router.process.call(call.lost, ended.reason)
-            call.router.process.call(exchange.backend.release, self.now)
+            call.router.process.call(exchange.backend.on_release, exchange.backend, self.now)
 
     # What must hold.
 
@@ -715,7 +715,7 @@ class World:
         assert reconciler._timers == {}
         assert plane._links._drains == {}
         assert plane._links._since.keys() <= reconciler.functions.keys()
-        assert plane._links._counted.keys() <= reconciler.functions.keys()
+        assert plane._counts._counts.keys() <= reconciler.functions.keys()
         assert reconciler._active <= reconciler.functions.keys()
         assert not any((launcher._waiting, launcher._watched, launcher._ended_since))
         assert {replica for held in launcher._demands.values() for replica in held} == alive
@@ -733,9 +733,10 @@ class World:
             assert len(router.process.tasks()) == 1, router.process.tasks()
         assert self.plane_process is not None
         loops = {"run", "follow_events", "_for_ever", "_run_plane", "_serve", "_collect_later", "_stop_left", "wait"}
+        loops.add("keep")
         names = Counter(getattr(task.get_coro(), "__name__", "?") for task in self.plane_process.tasks())
         assert names.keys() <= loops, names
-        assert sum(names.values()) <= 4 + len(self.routers), names
+        assert sum(names.values()) <= 6 + len(self.routers), names
 
     def close(self) -> None:
         for process in [*self.graveyard, self.plane_process, *(r.process for r in self.routers.values())]:

@@ -13,6 +13,7 @@ import pytest
 from pilotlight.config import Settings
 from pilotlight.providers.base import BecameReady, Ended
 from pilotlight.providers.process import ProcessProvider, procfs
+from pilotlight.providers.process.records import secrets_dir
 from tests.provider_support import POOL, Installation, Watch, a_launch, call, eventually
 
 Open = Callable[..., Any]
@@ -98,7 +99,7 @@ async def test_a_replica_that_died_with_everybody_is_told_and_swept(open_provide
     watch.cancel()
     run = Settings(data_dir=data_dir).run_dir
     assert not Path(running.address.removeprefix("unix:")).exists()
-    assert [path for part in ("z", "r", "records", "secrets") for path in (run / part).iterdir()] == []
+    assert [path for part in (run / "z", run / "r", run / "records", secrets_dir(run)) for path in part.iterdir()] == []
 
 
 async def test_a_process_that_got_a_dead_replicas_number_is_left_alone(open_provider: Open, data_dir: Path) -> None:
@@ -126,9 +127,9 @@ async def test_what_is_left_half_made_is_swept(open_provider: Open, data_dir: Pa
     run = Settings(data_dir=data_dir).run_dir
     for name in ("r/stale.sock", "z/stale.sock", "z/stale.log", "records/replica-x.json", "records/replica-y.json.tmp"):
         (run / name).write_text("half")
-    (run / "secrets" / "gone").mkdir()
+    (secrets_dir(run) / "gone").mkdir()
     await open_provider()
-    assert [path for part in ("z", "r", "records", "secrets") for path in (run / part).iterdir()] == []
+    assert [path for part in (run / "z", run / "r", run / "records", secrets_dir(run)) for path in part.iterdir()] == []
 
 
 async def test_an_adopted_replica_that_still_loads_becomes_ready(open_provider: Open) -> None:

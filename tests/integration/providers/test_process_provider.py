@@ -15,6 +15,7 @@ from pilotlight.config import Settings
 from pilotlight.core.errors import InvalidInput, StartFailed
 from pilotlight.providers.base import BecameReady, Ended, Limits, Pool
 from pilotlight.providers.process import ProcessProvider, pools, procfs, replica, zygote
+from pilotlight.providers.process.records import secrets_dir
 from tests.provider_support import POOL, Watch, a_launch, call, eventually
 
 Open = Callable[..., Any]
@@ -113,7 +114,7 @@ async def test_an_end_leaves_no_socket_and_no_record(provider: ProcessProvider, 
     await provider.stop("a", grace_seconds=5)
     run = Settings(data_dir=data_dir).run_dir
     assert not Path(running.address.removeprefix("unix:")).exists()
-    assert list((run / "records").glob("replica-*")) == list((run / "secrets").iterdir()) == []
+    assert list((run / "records").glob("replica-*")) == list(secrets_dir(run).iterdir()) == []
 
 
 async def test_starts_and_ends_leak_no_descriptors(provider: ProcessProvider) -> None:

@@ -64,7 +64,14 @@ def test_every_row_is_raised_somewhere_or_made_of_an_end_of_a_replica() -> None:
     assert unused == []
 
 
-@pytest.mark.parametrize("kind", sorted(set(classes()), key=lambda kind: kind.__name__), ids=str)
+def name_of(kind: type[PilotlightError]) -> str:
+    return kind.__name__
+
+
+KINDS: list[type[PilotlightError]] = sorted(set(classes()), key=name_of)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=name_of)
 def test_an_error_of_the_server_has_a_status(kind: type[PilotlightError]) -> None:
     assert kind is InvalidSetting or find(kind.default_slug).status >= 400
 

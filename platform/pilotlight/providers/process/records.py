@@ -3,7 +3,7 @@
     z/ID.sock, z/ID.log     zygotes: control socket, output
     r/ID.sock               replicas: listening socket; ID is a hash, since a socket's path may have 107 bytes
     records/KIND-ID.json    who runs; written whole (a rename) before anybody hears of it
-    secrets/ID/             a replica's secrets, readable by its user alone
+    secrets/ID/             a replica's secrets, readable by its user alone; in memory, elsewhere if this is a disk
 
 Only `secrets` can be reached by the functions' user, and what lies there is never opened by us again.
 """
@@ -28,8 +28,9 @@ from pilotlight.providers.base import Pool
 
 BACKLOG = 1024
 _ID = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_]{0,63}")
-_SECRET = re.compile(r"[A-Za-z0-9_][-._A-Za-z0-9]{0,200}")
-_PARTS = ("z", "r", "records", "secrets")
+_SECRET = re.compile(r"[A-Za-z0-9_][-._A-Za-z0-9]{0,252}")
+_PARTS = ("z", "r", "records")
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (claimed with owner and mode checks)
 _T = TypeVar("_T")
 
 
@@ -66,18 +67,21 @@ class RunDir:
     def __init__(self, path: Path, sandbox: Sandbox) -> None:
         self._path = path
         self._sandbox = sandbox
+        self._secrets = secrets_dir(path)
 
     def claim(self) -> None:
         """Make it and its parts, or take them over; InvalidInput when they are somebody else's."""
         passable = 0o711 if self._sandbox.uid is not None else 0o700  # to its own secrets, without seeing others'
         claim_private_dir(self._path, passable)
         for part in _PARTS:
-            claim_private_dir(self._path / part, passable if part == "secrets" else 0o700)
+            claim_private_dir(self._path / part)
+        claim_private_dir(self._secrets, passable)
 
     def remove(self) -> None:
         """Everything of ours; the directory itself when nothing of others is left in it."""
         for part in _PARTS:
             shutil.rmtree(self._path / part, ignore_errors=True)
+        shutil.rmtree(self._secrets, ignore_errors=True)
         with suppress(OSError):
             self._path.rmdir()
 
@@ -119,7 +123,7 @@ class RunDir:
     def drop_start(self, replica: str) -> None:
         """What was made for a replica before there was a record of it."""
         _unlink(self.replica_socket(replica))
-        shutil.rmtree(self._path / "secrets" / replica, ignore_errors=True)
+        shutil.rmtree(self._secrets / replica, ignore_errors=True)
 
     def sweep(self, zygotes: Iterable[str], replicas: Iterable[str]) -> None:
         """Remove what belongs to none of these: the traces of a crash between making and recording."""
@@ -129,7 +133,7 @@ class RunDir:
         for part in ("z", "r"):
             _unlink(*(entry.path for entry in os.scandir(self._path / part) if entry.path not in keep))
         _unlink(*(entry.path for entry in os.scandir(self._path / "records") if entry.name.endswith(".tmp")))
-        for entry in os.scandir(self._path / "secrets"):
+        for entry in os.scandir(self._secrets):
             if entry.name not in replicas:
                 shutil.rmtree(entry.path, ignore_errors=True)
 
@@ -137,7 +141,7 @@ class RunDir:
         """A folder of files that only the replica's user can read; None without secrets."""
         if not secrets:
             return None
-        folder = f"{self._path}/secrets/{replica}"
+        folder = f"{self._secrets}/{replica}"
         shutil.rmtree(folder, ignore_errors=True)
         os.mkdir(folder, 0o700)
         for name, value in secrets.items():
@@ -191,6 +195,29 @@ def listen(path: str) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def secrets_dir(run_dir: Path) -> Path:
+    """In the run directory, unless that is on a disk and there is memory to be had: a secret that lay on a disk can be
+    found there later."""
+    if is_in_memory(run_dir.parent) or not is_in_memory(_SHARED_MEMORY) or not os.access(_SHARED_MEMORY, os.W_OK):
+        return run_dir / "secrets"
+    return _SHARED_MEMORY / f"pilotlight-{os.getuid()}-{run_dir.name.rpartition('-')[2]}-secrets"
+
+
+def is_in_memory(path: Path) -> bool:
+    """Whether files there live in memory (they may still be swapped out)."""
+    try:
+        device = path.stat().st_dev
+        mounts = Path("/proc/self/mountinfo").read_text()
+    except OSError:
+        return False
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        if before.split()[2] == number:
+            return after.split()[0] in ("tmpfs", "ramfs")
+    return False
 
 
 def _unlink(*paths: str) -> None:
