@@ -2,62 +2,74 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
-from faasctl.errors import CliError, ExitCode, Problem
-from faasctl.output import Screen, utf8_or_escaped
+from faasctl.quick import answered, listed
 
+_PLAINLY = {"a valid integer range": "a whole number", "a valid float range": "a number"}
+"""Click's names of what our options take."""
+TYPE_CHECKING = False  # as in typing, which takes as long to import as a small answer takes
 if TYPE_CHECKING:
     import click
 
+    from faasctl.errors import CliError
+    from faasctl.output import Screen
+
 
 def main() -> None:
-    utf8_or_escaped()
-    screen = Screen()
+    _utf8_or_escaped()
     try:
-        code = _run(screen)
-        screen.flush()
+        code = 0 if answered(sys.argv[1:]) else _run()
+        sys.stdout.flush()
     except BrokenPipeError:  # who read our output has seen enough
         _discard_output()
-        code = ExitCode.OK
+        code = 0
     except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
+        code = 130
     except OSError as error:
         _discard_output()
-        code = _tell(screen, _cannot_write(error))
+        code = _cannot_write(error)
     sys.exit(code)
 
 
-def _run(screen: Screen) -> int:
-    import click
+def _run() -> int:
+    from faasctl.errors import CliError
+    from faasctl.output import Screen
 
-    from faasctl.cli import cli
-
+    screen = Screen()
     try:
-        if "_FAASCTL_COMPLETE" in os.environ:  # the shell asks for completions
-            cli.main(prog_name="faasctl", obj=screen)
-        # Not cli.main(): it would answer Ctrl-C and a closed pipe in its own way.
-        with cli.make_context("faasctl", sys.argv[1:], obj=screen) as context:
-            result = cli.invoke(context)
-    except click.exceptions.Exit as error:
-        return error.exit_code
+        return 0 if listed(sys.argv[1:], screen) else _parsed(screen)
     except CliError as error:
         return _tell(screen, error)
-    except click.exceptions.NoArgsIsHelpError as error:
-        screen.say(error.ctx.get_help() if error.ctx else "")
-        return ExitCode.USAGE
-    except click.UsageError as error:
-        return _tell(screen, _as_usage(error))
-    except click.ClickException as error:
-        return _tell(screen, CliError(ExitCode.USAGE, Problem(slug="usage", detail=error.format_message())))
-    except click.Abort:
-        return ExitCode.INTERRUPTED
     except (BrokenPipeError, KeyboardInterrupt):
         raise
     except Exception as error:
         if os.environ.get("FAASCTL_DEBUG"):
             raise
         return _tell(screen, _internal(error))
+
+
+def _parsed(screen: "Screen") -> int:
+    """What click makes of the words."""
+    import click
+
+    from faasctl.cli import cli
+    from faasctl.errors import ExitCode, usage
+
+    try:
+        # Not cli.main(): it would answer Ctrl-C and a closed pipe in its own way.
+        with cli.make_context("faasctl", sys.argv[1:], obj=screen) as context:
+            result = cli.invoke(context)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        screen.say(error.ctx.get_help() if error.ctx else "")
+        return ExitCode.USAGE
+    except click.UsageError as error:
+        return _tell(screen, _as_usage(error))
+    except click.ClickException as error:
+        return _tell(screen, usage(error.format_message()))
+    except click.Abort:
+        return ExitCode.INTERRUPTED
     return int(result) if isinstance(result, int) else ExitCode.OK
 
 
@@ -66,14 +78,25 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _tell(screen: Screen, error: CliError) -> int:
+def _utf8_or_escaped() -> None:
+    """Output in a locale without UTF-8 shows `\\u2713` instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _tell(screen: "Screen", error: "CliError") -> int:
+    screen.json = screen.json or "--json" in sys.argv[1:]  # what is wrong may stand before it
     screen.error(error)
     return error.exit_code
 
 
-def _as_usage(error: "click.UsageError") -> CliError:
+def _as_usage(error: "click.UsageError") -> "CliError":
     """Click's sentence in our grammar, with the page that answers the rest."""
     import click
+
+    from faasctl.errors import usage
 
     detail = error.format_message()
     if isinstance(error, click.NoSuchOption):
@@ -81,20 +104,25 @@ def _as_usage(error: "click.UsageError") -> CliError:
 
         near = f"; did you mean {either(error.possibilities)}?" if error.possibilities else ""
         detail = f"no option `{error.option_name}`{near}"
+    for words, plain in _PLAINLY.items():
+        detail = detail.replace(words, plain)
     page = error.ctx.command_path if error.ctx is not None else "faasctl"
-    problem = Problem(slug="usage", detail=detail.rstrip("."), help=(f"See: {page} --help",))
-    return CliError(ExitCode.USAGE, problem)
+    return usage(detail.rstrip("."), f"See: {page} --help")
 
 
-def _internal(error: Exception) -> CliError:
-    detail = f"faasctl itself failed: {type(error).__name__}: {error}"
+def _internal(error: Exception) -> "CliError":
+    from faasctl.errors import failed
+
     help_line = "Please report it, with what FAASCTL_DEBUG=1 in front of the same command shows."
-    return CliError(ExitCode.FAILED, Problem(slug="internal", detail=detail, help=(help_line,)))
+    return failed("internal", f"faasctl itself failed: {type(error).__name__}: {error}", help_line)
 
 
-def _cannot_write(error: OSError) -> CliError:
-    detail = f"cannot write the output: {error.strerror or error}"
-    return CliError(ExitCode.FAILED, Problem(slug="output", detail=detail))
+def _cannot_write(error: OSError) -> int:
+    from faasctl.errors import failed
+    from faasctl.output import Screen
+
+    told = failed("output", f"cannot write the output: {error.strerror or error}", "Make room, or write elsewhere.")
+    return _tell(Screen(), told)
 
 
 if __name__ == "__main__":

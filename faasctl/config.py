@@ -5,8 +5,10 @@ login, the default. The password is the one stored for that address, or stands i
 """
 
 import json
+import os
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -21,6 +23,8 @@ class Credentials:
     password: str
     origin: str
     """For people: the file, or the words "the address itself"."""
+    own: bool = False
+    """It stood in the address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +47,24 @@ def choose_server(
     url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}{parts.path.rstrip('/')}"
     if parts.password is not None:
         user = unquote(parts.username or "admin")
-        own = Credentials(user=user, password=unquote(parts.password), origin="the address itself")
+        own = Credentials(user=user, password=unquote(parts.password), origin="the address itself", own=True)
         return Server(url=url, origin=origin, credentials=own)
     return Server(url=url, origin=origin, credentials=_login_for(url, logins, path))
+
+
+def server_here(flag: str | None, env: Mapping[str, str]) -> Server:
+    """The server of a command that reads no stack file; the one in this folder may name it."""
+    gateway = stack_file = None
+    if flag is None and not any(env.get(name) for name in ("FAASCTL_SERVER", "OPENFAAS_URL")):
+        gateway, stack_file = _gateway_here(env)
+    return choose_server(flag, gateway=gateway, stack_file=stack_file or "the stack file", env=env)
+
+
+def given_server(address: str | None) -> Server:
+    """The server whose address is an argument of the command, or that of this folder without one."""
+    if address is None:
+        return server_here(None, os.environ)
+    return replace(choose_server(address, env=os.environ), origin="the command line")
 
 
 def credentials_path(env: Mapping[str, str]) -> Path:
@@ -73,12 +92,37 @@ def read_logins(path: Path) -> dict[str, tuple[str, str]]:
     }
 
 
+def default_data_dir() -> Path:
+    """Where `faasctl serve` lets its server keep everything."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/pilotlight")
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "pilotlight"
+
+
 def tilde(path: Path) -> str:
     """The path with the home directory as ~."""
     try:
         return f"~/{path.relative_to(Path.home())}"
     except (ValueError, RuntimeError):
         return str(path)
+
+
+def _gateway_here(env: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """`provider: gateway:` of a stack file in this folder; one with mistakes says nothing here."""
+    for name in ("stack.yaml", "stack.yml"):
+        try:
+            with open(name, "rb") as file:
+                data = file.read(1 << 20)
+        except OSError:
+            continue
+        # YAML takes 20 ms to import, and most files do not name a server.
+        if b"gateway" in data:
+            from faasctl.stack import gateway_in
+
+            return gateway_in(data, name, env), name
+        break
+    return None, None
 
 
 def _address(
@@ -130,8 +174,17 @@ def _login_for(url: str, logins: Mapping[str, tuple[str, str]], path: Path) -> C
     for candidate in (url, *_same_machine(url)):
         if candidate in logins:
             user, password = logins[candidate]
-            return Credentials(user=user, password=password, origin=tilde(path))
+            return Credentials(user=user, password=password, origin=_dated(path))
     return None
+
+
+def _dated(path: Path) -> str:
+    """The file of logins with its day, for a password may be older than the server that refuses it."""
+    try:
+        day = time.strftime("%Y-%m-%d", time.localtime(path.stat().st_mtime))
+    except OSError:
+        return tilde(path)
+    return f"{tilde(path)}, last changed {day}"
 
 
 def _same_machine(url: str) -> list[str]:

@@ -6,7 +6,7 @@ so control characters in a span are shown, never sent.
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO
 
 from faasctl.errors import CliError, Place, Problem
@@ -14,8 +14,10 @@ from faasctl.errors import CliError, Place, Problem
 Span = str | tuple[str, str]
 """Text, or (text, style)."""
 
-BOLD, DIM, RED, GREEN, YELLOW, BLUE, CYAN = "1", "2", "31", "32", "33", "34", "36"
+BOLD, DIM, RED, GREEN, YELLOW, BLUE, MAGENTA, CYAN = "1", "2", "31", "32", "33", "34", "35", "36"
 ERROR = "1;31"
+_BAR_WIDTH = 24
+_BAR_PARTS = " ▏▎▍▌▋▊▉"
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != 0x0A}
 _CONTROL[0x09] = " "
@@ -42,6 +44,16 @@ class Screen:
 
     def data(self, *spans: Span) -> None:
         self._stdout.write(paint(spans, colour=takes_colour(self._stdout)) + "\n")
+
+    def table(self, head: Sequence[str], rows: Iterable[Sequence[Span]]) -> None:
+        """Rows under their heading; on a terminal no line is wider than it."""
+        width = None
+        if is_terminal(self._stdout):
+            from shutil import get_terminal_size
+
+            width = get_terminal_size().columns
+        for line in table([[(word, DIM) for word in head], *rows]):
+            self.data(*(line if width is None else cut(line, width)))
 
     def document(self, value: object) -> None:
         import json
@@ -114,6 +126,38 @@ def table(rows: Iterable[Sequence[Span]], *, gap: int = 3) -> list[list[Span]]:
             line += [(text, style), " " * (width + gap - len(printable(text)))]
         lines.append([*line, row[-1]])
     return lines
+
+
+def bars(phases: Mapping[str, float], *, indent: int) -> Iterable[list[Span]]:
+    """Milliseconds as bars of one scale: where they went."""
+    longest = max(phases.values(), default=0.0) or 1.0
+    wide = max(map(len, phases), default=0)
+    for name, value in phases.items():
+        yield [" " * indent, f"{name:<{wide}}{value:>9.1f}  ", _bar(value / longest if value >= 0.05 else 0.0)]
+
+
+def _bar(share: float) -> str:
+    eighths = max(1, round(share * _BAR_WIDTH * 8)) if share > 0 else 0
+    return "█" * (eighths // 8) + _BAR_PARTS[eighths % 8].strip()
+
+
+def cut(line: Sequence[Span], width: int) -> list[Span]:
+    """The line's first `width` columns; an ellipsis stands for the rest."""
+    kept: list[Span] = []
+    left = width
+    for number, span in enumerate(line):
+        text, style = (span, "") if isinstance(span, str) else span
+        text = printable(text)
+        rest = number + 1 < len(line)
+        if len(text) > left or (rest and len(text) == left and any(_text(each).strip() for each in line[number + 1 :])):
+            return [*kept, (text[: max(0, left - 1)].rstrip() + "…", style)]
+        kept.append((text, style))
+        left -= len(text)
+    return kept
+
+
+def _text(span: Span) -> str:
+    return span if isinstance(span, str) else span[0]
 
 
 def render_error(error: CliError, *, colour: bool = False) -> str:

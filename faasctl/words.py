@@ -10,10 +10,6 @@ from collections.abc import Iterable, Mapping
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_MEMORY_UNITS = {
-    "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
-    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40,
-}  # fmt: skip
 
 
 def parse_duration(text: str) -> float:
@@ -23,14 +19,6 @@ def parse_duration(text: str) -> float:
     if len(text) > 64 or _DURATION.fullmatch(text) is None:
         raise ValueError(text)
     return sum(float(number) * _DURATION_UNITS[unit] for number, unit in _DURATION_PART.findall(text))
-
-
-def parse_memory(text: str) -> float:
-    """ "16Mi", "1G", "1048576" as bytes; ValueError otherwise."""
-    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,12})?)([A-Za-z]{0,2})", text)
-    if match is None or match[2] not in _MEMORY_UNITS:
-        raise ValueError(text)
-    return float(match[1]) * _MEMORY_UNITS[match[2]]
 
 
 def size(count: float) -> str:
@@ -62,13 +50,17 @@ def in_phases(phases: Mapping[str, float]) -> str:
     return " · ".join(f"{name} {value:.1f}" for name, value in phases.items())
 
 
-def ago(moment: float, *, now: float | None = None) -> str:
-    """How long ago a Unix time was, in its largest unit."""
-    seconds = max(0.0, (time.time() if now is None else now) - moment)
+def in_short(seconds: float) -> str:
+    """A duration in its largest unit: 12 s, 3 m, 2 h, 5 d."""
     for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
         if seconds >= length:
-            return f"{int(seconds // length)} {unit} ago"
-    return f"{int(seconds)} s ago"
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def ago(moment: float, *, now: float | None = None) -> str:
+    """How long ago a Unix time was, in its largest unit."""
+    return f"{in_short(max(0.0, (time.time() if now is None else now) - moment))} ago"
 
 
 def clock(moment: float, *, millis: bool = False) -> str:
@@ -94,6 +86,11 @@ def to_unix(value: object) -> float | None:
     except ValueError:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def short_call(call: str) -> str:
+    """A call's id for people: both ends of a UUID, which `faasctl logs --call` takes as well."""
+    return f"{call[:4]}-{call[-3:]}" if len(call) == 36 else call
 
 
 def plural(count: int, word: str) -> str:

@@ -1,14 +1,15 @@
 """What several commands have in common: options, and the way to a server."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from faasctl.errors import CliError, ExitCode, Problem, usage
 from faasctl.output import Screen
-from faasctl.words import nearest
+from faasctl.words import did_you_mean, nearest, parse_duration
 
 if TYPE_CHECKING:
     from faasctl.client import Client
@@ -26,9 +27,46 @@ class ExamplesFirst(click.Command):
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_help_text(ctx, formatter)
-        with formatter.section("Examples"):
-            for line in self.examples:
-                formatter.write(f"  {line}\n")
+        _write_examples(formatter, self.examples)
+
+
+class Family(click.Group):
+    """A command with commands of its own; its help begins as any other's."""
+
+    def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = [line.strip() for line in examples.strip().splitlines()]
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        _write_examples(formatter, self.examples)
+
+    def member(self, name: str, examples: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+        """As `command` below, for one of the family."""
+        return self.command(name, cls=ExamplesFirst, examples=examples, **settings)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, {"ls": "list", "rm": "remove", "delete": "remove"}.get(cmd_name, cmd_name))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = did_you_mean(args[0], self.commands)
+            known = f"There are: {', '.join(self.commands)}"
+            raise usage(f"no command `{self.name} {args[0]}`" + (f"; {near}" if near else ""), known) from error
+
+
+def family(name: str, examples: str, **settings: Any) -> Callable[[Callable[..., Any]], Family]:
+    return click.group(name, cls=Family, examples=examples, **settings)
+
+
+def _write_examples(formatter: click.HelpFormatter, examples: list[str]) -> None:
+    with formatter.section("Examples"):
+        for line in examples:
+            formatter.write(f"  {line}\n")
 
 
 def command(name: str, examples: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
@@ -64,39 +102,6 @@ def json_option(function: F) -> F:
     )(function)
 
 
-def stack_options(function: F) -> F:
-    """-f, --filter and names, for commands that work on a stack file."""
-    function = click.argument("names", nargs=-1, metavar="[NAME]...")(function)
-    function = click.option("--filter", "pattern", metavar="GLOB", help="Only functions whose name matches.")(function)
-    return click.option(
-        "-f", "--yaml", "stack_file", metavar="FILE", help="The stack file. [default: stack.yaml or stack.yml here]"
-    )(function)
-
-
-def spec_options(function: F) -> F:
-    """What overrides a stack file's words."""
-    for flags, metavar, text in (
-        (("--secret", "secrets"), "NAME", "A secret to mount; may be repeated."),
-        (("--annotation", "annotations"), "KEY=VALUE", "Add an annotation; may be repeated."),
-        (("-l", "--label", "labels"), "KEY=VALUE", "Add a label; may be repeated."),
-        (("-e", "--env", "variables"), "KEY=VALUE", "Set an environment variable; may be repeated."),
-    ):
-        function = click.option(*flags, metavar=metavar, multiple=True, help=text)(function)
-    return function
-
-
-def overrides_of(
-    variables: Iterable[str], labels: Iterable[str], annotations: Iterable[str], secrets: Iterable[str]
-) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "environment": pairs(variables, "--env"),
-        "labels": pairs(labels, "--label"),
-        "annotations": pairs(annotations, "--annotation"),
-        "secrets": list(secrets),
-    }
-    return {key: value for key, value in found.items() if value}
-
-
 def pairs(texts: Iterable[str], option: str, *, separator: str = "=") -> dict[str, str]:
     """KEY=VALUE words as a mapping."""
     result: dict[str, str] = {}
@@ -108,12 +113,20 @@ def pairs(texts: Iterable[str], option: str, *, separator: str = "=") -> dict[st
     return result
 
 
+def seconds_of(option: str, text: str) -> float:
+    """What a duration on the command line is in seconds."""
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise usage(f'{option} {text!r} is no duration; write it as "10m" or "1h30m"', "See: --help") from None
+
+
 def server_of(flag: str | None, *, gateway: str | None = None, stack_file: str | None = None) -> "Server":
     """The server to talk to; without a stack file at hand, the one in this folder may name it."""
-    from faasctl.config import choose_server
+    from faasctl.config import choose_server, server_here
 
-    if gateway is None and flag is None and not any(os.environ.get(n) for n in ("FAASCTL_SERVER", "OPENFAAS_URL")):
-        gateway, stack_file = _gateway_here()
+    if gateway is None:
+        return server_here(flag, os.environ)
     return choose_server(flag, gateway=gateway, stack_file=stack_file or "the stack file", env=os.environ)
 
 
@@ -121,6 +134,24 @@ def client_of(flag: str | None, *, gateway: str | None = None, stack_file: str |
     from faasctl.client import Client
 
     return Client(server_of(flag, gateway=gateway, stack_file=stack_file))
+
+
+@contextmanager
+def named(client: "Client", name: str, namespace: str | None) -> Iterator[None]:
+    """A function that the server does not know is told with the names that come near."""
+    try:
+        yield
+    except CliError as error:
+        if [problem.slug for problem in error.problems] == ["function-not-found"]:
+            raise function_missing(client, name, namespace) from error
+        raise
+
+
+def path_of(name: str, part: str = "") -> str:
+    """A function's place in the API."""
+    from urllib.parse import quote
+
+    return f"/api/v1/functions/{quote(name, safe='')}{part}"
 
 
 def function_missing(client: "Client", name: str, namespace: str | None) -> CliError:
@@ -137,23 +168,6 @@ def function_missing(client: "Client", name: str, namespace: str | None) -> CliE
 
         detail += f"; did you mean {either(near)}?"
     return CliError(ExitCode.NOT_FOUND, Problem(slug="function-not-found", detail=detail, help=(help_line,)))
-
-
-def _gateway_here() -> tuple[str | None, str | None]:
-    """`provider: gateway:` of a stack file in this folder; one with mistakes says nothing here."""
-    for name in ("stack.yaml", "stack.yml"):
-        try:
-            with open(name, "rb") as file:
-                data = file.read(1 << 20)
-        except OSError:
-            continue
-        # YAML takes 20 ms to import, and most files do not name a server.
-        if b"gateway" in data:
-            from faasctl.stack import gateway_in
-
-            return gateway_in(data, name, os.environ), name
-        break
-    return None, None
 
 
 def _set_json(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:

@@ -3,148 +3,210 @@
 import time
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
 
 import click
 
-from faasctl.commands._common import client_of, function_missing, json_option, namespace_option, server_option
+from faasctl.commands._common import client_of, json_option, named, namespace_option, path_of, server_option
 from faasctl.commands._common import command as make_command
-from faasctl.commands.list import STATE_STYLES, error_share
-from faasctl.errors import CliError, ExitCode
-from faasctl.output import BOLD, DIM, RED, Screen, Span
-from faasctl.words import ago, clock, milliseconds, plural, thousands, to_unix
+from faasctl.facts import STATE_STYLES, Facts, error_share, last_call, number, since, until, why_of
+from faasctl.output import BOLD, DIM, GREEN, RED, Screen, Span, bars
+from faasctl.words import ago, clock, in_short, milliseconds, plural, thousands, to_unix
 
 EXAMPLES = """
 faasctl describe hello
 faasctl describe hello --json
 """
 Rows = Iterator[list[Span]]
-_BAR_WIDTH = 24
-_BAR_PARTS = " ▏▎▍▌▋▊▉"
+_INDENT = 16
+_SLOW_IMPORT_MS = 100.0
+_RECENT_SECONDS = 3600.0
+"""An end that is older is told, but nothing is advised about it."""
 
 
 @make_command("describe", EXAMPLES, help="Show all about one function.")
 @click.argument("name")
+@click.option("-v", "--verbose", is_flag=True, help="The replicas' stories and the environment too.")
 @namespace_option
 @server_option
 @json_option
 @click.pass_obj
-def command(screen: Screen, name: str, namespace: str | None, server: str | None) -> None:
+def command(screen: Screen, name: str, verbose: bool, namespace: str | None, server: str | None) -> None:
     client = client_of(server)
-    try:
-        found = client.get(f"/api/v1/functions/{quote(name, safe='')}", namespace=namespace)
-    except CliError as error:
-        if error.exit_code == ExitCode.NOT_FOUND:
-            raise function_missing(client, name, namespace) from error
-        raise
+    with named(client, name, namespace):
+        found = client.get(path_of(name), namespace=namespace)
     if screen.json:
         screen.document(found)
         return
-    for line in _lines(found, client.server.url + str(found.get("url") or f"/function/{name}")):
+    for line in _lines(found, client.server.url + str(found.get("url") or f"/function/{name}"), verbose=verbose):
         screen.data(*line)
 
 
-def _lines(found: dict[str, Any], url: str) -> Rows:
-    state = str(found.get("state", "?"))
-    yield [
-        (str(found.get("name")), BOLD),
-        "   ",
-        (state, STATE_STYLES.get(state, "")),
-        f"   revision {found.get('revision', '?')}   {url}",
-    ]
-    yield _field("Callable now?", _callable(found))
-    yield _field("Why", str(found.get("why") or "-"))
-    calls = int(found.get("calls") or 0)
-    yield _field("Calls", f"{thousands(calls)} · {error_share(found)} errors" if calls else "none yet")
+def _lines(found: Facts, url: str, *, verbose: bool) -> Rows:
+    spec = found.get("spec") or {}
+    yield _title(found, url)
+    yield _field("Callable now?", *_callable(found))
+    yield _field(f"Why {found.get('state')}", _why(found))
+    yield _field("Calls", _calls(found))
     yield _field("Scale", _scale(found))
-    yield from _replicas(found)
+    yield from _replicas(found, verbose=verbose)
     yield from _cold_start(found.get("last_cold_start"))
     yield from _last_end(found.get("last_end"))
     yield _field("Built from", _built_from(found))
+    if access := _access(found, spec):
+        yield _field("Access", access)
+    if spec.get("secrets"):
+        yield _field("Secrets", ", ".join(map(str, spec["secrets"])))
+    if verbose and spec.get("environment"):
+        yield _field("Environment", ", ".join(f"{key}={value}" for key, value in spec["environment"].items()))
     created = to_unix(found.get("created_at"))
     if created is not None:
         yield _field("Created", ago(created))
-    yield _field("More", f"--json, faasctl logs {found.get('name')}")
+    for word, text in _next(found):
+        yield _field(word, text)
+
+
+def _title(found: Facts, url: str) -> list[Span]:
+    state = str(found.get("state", "?"))
+    revision = f"   revision {found.get('revision', '?')}   {url}"
+    return [(str(found.get("name")), BOLD), "   ", (state, STATE_STYLES.get(state, "")), revision]
 
 
 def _field(word: str, *spans: Span) -> list[Span]:
-    return [(f"{word:<15}", DIM), *spans]
+    return [(f"{word:<{_INDENT}}", DIM), *spans]
 
 
-def _callable(found: dict[str, Any]) -> str:
-    ready, state = int(found.get("ready_replicas") or 0), str(found.get("state"))
+def _callable(found: Facts) -> Iterator[Span]:
+    ready, failure = number(found, "ready_replicas"), found.get("failure")
     if ready:
-        slots = sum(int(each.get("slots") or 0) for each in found.get("replicas_detail") or [])
-        busy, waiting = int(found.get("in_flight") or 0), int(found.get("waiting") or 0)
+        waiting, free = number(found, "waiting"), number(found, "free_slots")
         queue = f"{thousands(waiting)} wait" if waiting else "nobody waits"
-        return f"Yes: {plural(ready, 'replica')}, {max(0, slots - busy)} of {plural(slots, 'slot')} free, {queue}"
-    if state in ("failing", "crash-looping"):
-        return "No: its replicas do not come up; callers get 503"
-    return "Yes: the next call starts it" + _usual_start(found)
+        slots = plural(number(found, "slots"), "slot")
+        yield from (("Yes", GREEN), f": {plural(ready, 'replica')}, {free} of {slots} free, {queue}")
+    elif isinstance(failure, dict):
+        yield from (("No", RED), f": callers get 503 {failure.get('slug')}{until(failure)}")
+    elif found.get("state") == "failing":
+        yield from (("No", RED), ": its replicas do not come up; callers get 503")
+    else:
+        yield from (("Yes", GREEN), f": the next call starts it{_usual_start(found)}")
 
 
-def _usual_start(found: dict[str, Any]) -> str:
+def _usual_start(found: Facts) -> str:
     phases = (found.get("last_cold_start") or {}).get("phases") or {}
     return f", about {milliseconds(sum(phases.values()))} more (as the last time)" if phases else ""
 
 
-def _scale(found: dict[str, Any]) -> str:
+def _why(found: Facts) -> str:
+    decided = since(found.get("decided_at"))
+    return why_of(found) + (f" (decided {decided})" if decided and not found.get("failure") else "")
+
+
+def _calls(found: Facts) -> str:
+    calls = number(found, "calls")
+    if not calls:
+        return "none yet"
+    busy = number(found, "in_flight")
+    parts = [thousands(calls), f"{error_share(found)} errors", f"last {last_call(found)}"]
+    return " · ".join([*parts, f"{busy} in flight"] if busy else parts)
+
+
+def _scale(found: Facts) -> str:
     scale = (found.get("spec") or {}).get("scale") or {}
-    bounds = f"{scale.get('min', 0)}..{scale.get('max', 20)}"
-    return f"{found.get('replicas', 0)} of {bounds}, to its least after {scale.get('idle_seconds', 300):g} s idle"
+    least, most = scale.get("min", 0), scale.get("max", 20)
+    parts = [f"{number(found, 'replicas')} of {least}..{most}"]
+    if scale.get("type", "concurrency") != "concurrency" or scale.get("target"):
+        parts.append(f"by {scale.get('type', 'concurrency')}, target {scale.get('target') or 'the default'}")
+    idle = in_short(float(scale.get("idle_seconds") or 300))
+    if least != most:
+        parts.append(f"down to {0 if scale.get('zero') else least} after {idle} without a call")
+    return " · ".join(parts)
 
 
-def _replicas(found: dict[str, Any]) -> Rows:
-    for number, each in enumerate(found.get("replicas_detail") or []):
+def _replicas(found: Facts, *, verbose: bool) -> Rows:
+    for place, each in enumerate(found.get("replicas_detail") or []):
         words = [str(each.get("id")), f"node {each.get('node')}", str(each.get("state"))]
-        if each.get("started_seconds") is not None:
-            words.append(f"up {_span(float(each['started_seconds']))}")
-        slots = plural(int(each.get("slots") or 0), "slot")
-        words.append(f"{each['in_flight']} of {slots} busy" if "in_flight" in each else slots)
+        words.append(plural(int(each.get("slots") or 0), "slot"))
+        if each.get("revision") not in (None, found.get("revision")):
+            words.append(f"revision {each['revision']}")
         if each.get("cpu_seconds") is not None:
             words.append(f"cpu {float(each['cpu_seconds']):.1f} s")
         if each.get("memory_mib") is not None:
             words.append(f"mem {float(each['memory_mib']):.0f} MiB")
-        yield _field("Replicas" if number == 0 else "", "  ".join(words))
-
-
-def _span(seconds: float) -> str:
-    return ago(0.0, now=seconds).removesuffix(" ago")
+        yield _field("" if place else "Replicas", "  ".join(words))
+        for step in (each.get("story") or []) if verbose else []:
+            yield [" " * (_INDENT + 2), (str(step), DIM)]
 
 
 def _cold_start(last: dict[str, Any] | None) -> Rows:
-    """The phases as bars of one scale: where the milliseconds went."""
-    phases = {str(name): float(value) for name, value in ((last or {}).get("phases") or {}).items()}
+    phases = _phases(last)
     if last is None or not phases:
         return
     at = to_unix(last.get("at"))
-    when = f"{clock(at)}, " if at is not None else ""
-    yield _field("Last cold start", f" {when}{milliseconds(sum(phases.values()))}:")
-    longest = max(phases.values()) or 1.0
-    for name, value in phases.items():
-        yield [" " * 15, f"{name:<8}{value:>8.1f}  ", _bar(value / longest)]
+    when = f"{clock(at)} ({ago(at)}), " if at is not None else ""
+    yield _field("Last cold start", f"{when}{milliseconds(sum(phases.values()))}:")
+    yield from bars(phases, indent=_INDENT)
 
 
-def _bar(share: float) -> str:
-    eighths = max(1, round(share * _BAR_WIDTH * 8))
-    return "█" * (eighths // 8) + _BAR_PARTS[eighths % 8].strip()
+def _phases(last: dict[str, Any] | None) -> dict[str, float]:
+    return {str(name): float(value) for name, value in ((last or {}).get("phases") or {}).items()}
 
 
 def _last_end(last: dict[str, Any] | None) -> Rows:
     if not last:
+        yield _field("Last trouble", "none that the server remembers")
         return
     at = to_unix(last.get("at"))
     when = f"{clock(at)} ({ago(at, now=time.time())})  " if at is not None else ""
     detail = str(last.get("detail") or "")
     yield _field("Last trouble", when, (str(last.get("reason")), RED), f": {detail}" if detail else "")
     for line in last.get("last_lines") or []:
-        yield [" " * 15, (str(line), DIM)]
+        yield [" " * _INDENT, (str(line), DIM)]
 
 
-def _built_from(found: dict[str, Any]) -> str:
+def _built_from(found: Facts) -> str:
     parts = [
         f"{word} {str(found[word]).removeprefix('sha256:')[:6]}"
         for word in ("environment", "bundle")
         if found.get(word)
     ]
     return " · ".join(parts) or str(found.get("image") or "-")
+
+
+def _access(found: Facts, spec: Facts) -> str:
+    """Only what is not as with any function."""
+    parts = []
+    if found.get("auth") == "key":
+        parts.append(f"with its key only (faasctl key {found.get('name')})")
+    if cors := spec.get("cors"):
+        parts.append(f"from pages of {', '.join(map(str, cors.get('origins') or []))}")
+    return " · ".join(parts)
+
+
+def _next(found: Facts) -> Iterator[tuple[str, str]]:
+    """What to do about it, and where there is more."""
+    name = found.get("name")
+    loading = _phases(found.get("last_cold_start")).get("load", 0.0)
+    if slug := _trouble(found):
+        yield "Help", _cure(slug)
+        yield "", f"faasctl logs {name}, faasctl explain {slug}"
+    elif loading >= _SLOW_IMPORT_MS:
+        yield "Tip", f"{milliseconds(loading)} of a start are imports: import late what few calls need"
+    yield "More", f"--json, faasctl logs {name}"
+
+
+def _trouble(found: Facts) -> str | None:
+    """The name of what ails it: why it does not start, or how a replica ended not long ago."""
+    failure, last = found.get("failure"), found.get("last_end")
+    if isinstance(failure, dict):
+        return str(failure.get("slug"))
+    if not last or time.time() - (to_unix(last.get("at")) or 0.0) > _RECENT_SECONDS:
+        return None
+    from pilotlight_problems import rows
+
+    reason = str(last.get("reason"))
+    return reason if reason in rows() else None
+
+
+def _cure(slug: str) -> str:
+    from pilotlight_problems import find
+
+    return find(slug).cure

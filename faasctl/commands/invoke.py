@@ -7,8 +7,8 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
-from http.client import HTTPResponse
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -16,14 +16,15 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from faasctl.commands._common import client_of, function_missing, namespace_option, pairs, server_option
+from faasctl.commands._common import client_of, function_missing, namespace_option, pairs, path_of, server_option
 from faasctl.commands._common import command as make_command
-from faasctl.errors import CliError, ExitCode, usage
-from faasctl.output import BOLD, DIM, GREEN, RED, Screen, Span
-from faasctl.words import in_phases, milliseconds
+from faasctl.errors import CliError, ExitCode, failed, usage
+from faasctl.output import BOLD, DIM, GREEN, RED, Screen, Span, bars
+from faasctl.words import in_phases, milliseconds, short_call
 
 if TYPE_CHECKING:
-    from faasctl.client import Body, Client
+    from faasctl.client import Client
+    from faasctl.wire import Body, Response
 
 EXAMPLES = """
 faasctl invoke hello -d world
@@ -37,12 +38,21 @@ _WHOLE_BYTES = 1 << 20
 @click.argument("name")
 @click.option("-d", "--data", metavar="TEXT", help="The body.")
 @click.option("-f", "--file", "path", metavar="FILE", help="The body is this file's content; - is stdin.")
-@click.option("-X", "--method", type=click.Choice(METHODS, case_sensitive=False), default="POST", metavar="METHOD")
+@click.option(
+    "-X",
+    "-m",
+    "--method",
+    type=click.Choice(METHODS, case_sensitive=False),
+    default="POST",
+    metavar="METHOD",
+    help="[default: POST]",
+)
 @click.option("-H", "--header", "headers", metavar="KEY:VALUE", multiple=True, help="A header; may be repeated.")
 @click.option("--query", metavar="KEY=VALUE", multiple=True, help="A query parameter; may be repeated.")
 @click.option("--path", "subpath", metavar="PATH", default="", help="The path that the function sees. [default: /]")
 @click.option("--content-type", metavar="TYPE", help="[default: text/plain]")
 @click.option("--timeout", type=click.FloatRange(min=0.001), default=None, metavar="SECONDS", help="[default: none]")
+@click.option("-a", "--async", "in_background", is_flag=True, help="Not here yet.")
 @click.option("-q", "--quiet", is_flag=True, help="No story on stderr.")
 @click.option("-v", "--verbose", is_flag=True, help="The answer's headers and phases on stderr.")
 @namespace_option
@@ -59,11 +69,14 @@ def command(
     subpath: str,
     content_type: str | None,
     timeout: float | None,
+    in_background: bool,
     quiet: bool,
     verbose: bool,
     namespace: str | None,
     server: str | None,
 ) -> int:
+    if in_background:
+        raise failed("not-supported", "--async: calls in the background are not here yet", "Call it without --async.")
     client = client_of(server)
     sent = _headers(headers)
     if content_type:
@@ -72,14 +85,43 @@ def command(
     target = _target(name, namespace, subpath, query)
     started = time.monotonic()
     response = client.call(method.upper(), target, headers=sent, body=body, seconds=timeout)
+    if _wants_key(response) and (key := _key(client, name, namespace)) and _rewound(body):
+        sent["X-Function-Key"] = key
+        started = time.monotonic()
+        response = client.call(method.upper(), target, headers=sent, body=body, seconds=timeout)
     if verbose:
         _show_head(screen, response)
     if response.headers.get("X-OpenFaaS-Internal") == "gateway":
         raise _refusal(client, name, namespace, response)
     _copy(screen, client, response)
     if not quiet or response.status >= 400:
-        _tell(screen, name, response, (time.monotonic() - started) * 1000, verbose=verbose)
+        _tell(screen, name, namespace, response, (time.monotonic() - started) * 1000, verbose=verbose)
     return _exit_code(response)
+
+
+def _wants_key(response: "Response") -> bool:
+    """Refused for want of a key, before the body was looked at."""
+    return response.status == 401 and response.headers.get("X-OpenFaaS-Internal") == "gateway"
+
+
+def _key(client: "Client", name: str, namespace: str | None) -> str | None:
+    """The function's key, which the server tells to whom it knows; None for a stranger."""
+    if client.server.credentials is None:
+        return None
+    with suppress(CliError):
+        return str(client.get(path_of(name, "/key"), namespace=namespace)["key"])
+    return None
+
+
+def _rewound(body: "Body") -> bool:
+    """Whether the body can be sent once more."""
+    if body is None or isinstance(body, bytes):
+        return True
+    seek = getattr(body, "seek", None)
+    try:
+        return seek is not None and seek(0) == 0
+    except OSError:
+        return False
 
 
 def _headers(words: tuple[str, ...]) -> dict[str, str]:
@@ -155,7 +197,7 @@ def _from_stdin(screen: Screen) -> "Body":
     return chain([first], rest)
 
 
-def _copy(screen: Screen, client: "Client", response: HTTPResponse) -> None:
+def _copy(screen: Screen, client: "Client", response: "Response") -> None:
     last = b"\n"
     for block in client.blocks(response):
         screen.raw(block)
@@ -164,28 +206,35 @@ def _copy(screen: Screen, client: "Client", response: HTTPResponse) -> None:
         screen.raw(b"\n")
 
 
-def _show_head(screen: Screen, response: HTTPResponse) -> None:
+def _show_head(screen: Screen, response: "Response") -> None:
     screen.say((f"HTTP/1.1 {response.status} {response.reason}", BOLD))
     for key, value in response.headers.items():
         screen.say((f"{key}: ", DIM), value)
     screen.say("")
 
 
-def _tell(screen: Screen, name: str, response: HTTPResponse, spent_ms: float, *, verbose: bool) -> None:
+def _tell(
+    screen: Screen, name: str, namespace: str | None, response: "Response", spent_ms: float, *, verbose: bool
+) -> None:
     """`200 from hello in 10 ms  (cold start 8.4 ms: claim 0.5 · load 4.6; call c-7f31)`"""
+    call = response.headers.get("X-Call-Id")
     remarks = [text for text in (_cold_start(response), _whose(response)) if text]
-    if response.headers.get("X-Call-Id") and (verbose or response.status >= 400):
-        remarks.append(f"call {response.headers['X-Call-Id']}")
+    if call and (verbose or response.status >= 400):
+        remarks.append(f"call {short_call(call)}")
     colour = RED if response.status >= 400 else GREEN
     story: list[Span] = [(str(response.status), colour), f" from {name} in {milliseconds(spent_ms)}"]
     screen.say(*story, (f"  ({'; '.join(remarks)})", DIM) if remarks else "")
+    if verbose:
+        for line in bars(dict(server_timing(response.headers.get("Server-Timing"))), indent=2):
+            screen.say(*line)
     if response.status >= 500:
-        screen.say(f"  = see: faasctl logs {name}")
+        where = f" -n {namespace}" if namespace else ""
+        screen.say(f"  = see: faasctl logs {name}{where}" + (f" --call {short_call(call)}" if call else ""))
 
 
-def _cold_start(response: HTTPResponse) -> str:
+def _cold_start(response: "Response") -> str:
     """`cold start 8.4 ms: claim 2.1 · load 4.6 · ...`; empty for a call that waited for no start."""
-    phases = cold_phases(response.headers.get("Server-Timing", ""))
+    phases = cold_phases(response.headers.get("Server-Timing"))
     if not phases:
         return ""
     waited = phases.pop("wait")
@@ -217,15 +266,15 @@ def server_timing(text: str) -> Iterator[tuple[str, float]]:
                 yield name, float(value)
 
 
-def _whose(response: HTTPResponse) -> str:
+def _whose(response: "Response") -> str:
     """Which part of the platform answered instead of the function."""
     limit, error = response.headers.get("X-Pilotlight-Limit"), response.headers.get("X-Pilotlight-Error")
     return error.replace("-", " ") if error else f"limit: {limit}" if limit else ""
 
 
-def _refusal(client: "Client", name: str, namespace: str | None, response: HTTPResponse) -> CliError:
+def _refusal(client: "Client", name: str, namespace: str | None, response: "Response") -> CliError:
     """The router answered in the function's place: an error of ours, and nobody's body."""
-    from faasctl.client import problem_of
+    from faasctl.client import exit_of, problem_of
 
     try:
         members = json.loads(b"".join(client.blocks(response)) or b"{}")
@@ -234,11 +283,17 @@ def _refusal(client: "Client", name: str, namespace: str | None, response: HTTPR
     found = problem_of(members if isinstance(members, dict) else {})
     if found.slug == "function-not-found":
         return function_missing(client, name, namespace)
-    problem = replace(found, detail=f"{name}: {response.status}: {found.detail}")
-    return CliError(ExitCode(_exit_code(response)), problem)
+    help_lines = found.help
+    if found.slug in ("key-required", "key-refused"):
+        help_lines = (
+            f'Send it:  faasctl invoke {name} -H "X-Function-Key: KEY"',
+            "or log in, and it is sent for you: faasctl login",
+        )
+    problem = replace(found, detail=f"{name}: {response.status}: {found.detail}", help=help_lines)
+    return CliError(exit_of(found.slug, response.status), problem)
 
 
-def _exit_code(response: HTTPResponse) -> int:
+def _exit_code(response: "Response") -> int:
     if response.status == 504:
         return ExitCode.TIMED_OUT
     return ExitCode.FAILED if response.status >= 400 else ExitCode.OK

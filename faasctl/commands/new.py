@@ -11,29 +11,23 @@ from faasctl.output import Screen
 
 EXAMPLES = """
 faasctl new hello
-faasctl new resize --lang python3-http -f stack.yaml
+faasctl new shop --lang python3-asgi -f stack.yaml
 """
-HANDLER = """\
-def handle(event, context):
-    name = event.body.decode().strip() or "world"
-    return f"Hello, {name}!\\n"
-"""
-HANDLER_TEST = """\
-from types import SimpleNamespace
-
-from handler import handle
-
-
-def test_greets_whom_the_body_names():
-    assert handle(SimpleNamespace(body=b"ada"), None) == "Hello, ada!\\n"
-"""
-FILES = {"handler.py": HANDLER, "handler_test.py": HANDLER_TEST, "requirements.txt": ""}
-LANGUAGES = ("python3-http",)
+LANGUAGES = ("python3-http", "python3-lambda", "python3-asgi")
+SUFFIXES = frozenset({".py", ".txt"})
+"""Of a template's files; beside them its folder may hold what programs left there."""
 
 
 @make_command("new", EXAMPLES, help="Start a function: a folder with a handler, and its entry in a stack file.")
 @click.argument("name")
-@click.option("--lang", type=click.Choice(LANGUAGES), default=LANGUAGES[0], metavar="NAME", show_default=True)
+@click.option(
+    "--lang",
+    type=click.Choice(LANGUAGES),
+    default=LANGUAGES[0],
+    metavar="NAME",
+    show_default=True,
+    help=f"The template: {', '.join(LANGUAGES[:-1])} or {LANGUAGES[-1]}.",
+)
 @click.option("-f", "--yaml", "stack_file", metavar="FILE", help="The stack file. [default: stack.yaml here]")
 @click.pass_obj
 def command(screen: Screen, name: str, lang: str, stack_file: str | None) -> None:
@@ -48,9 +42,22 @@ def command(screen: Screen, name: str, lang: str, stack_file: str | None) -> Non
     folder = path.parent / name
     if folder.exists():
         raise failed("folder-exists", f"{folder} is there already", "Choose another name, or remove it.")
+    files = starting_files(lang)
     text = _with_entry(path, name, lang)
-    _write(folder, path, text)
-    screen.say(f"Created {folder}/ ({', '.join(FILES)}) and its entry in {path}.   Next: faasctl up")
+    _write(folder, files, path, text)
+    screen.say(f"Created {folder}/ ({', '.join(files)}) and its entry in {path}.   Next: faasctl up")
+
+
+def starting_files(lang: str) -> dict[str, str]:
+    """What a function of this template begins with: the template's own files, beside the package where it is installed
+    or in the repository. They are read as data; nothing of the server is imported."""
+    package = Path(__file__).parents[1]
+    roots = (package.parent / "pilotlight" / "_templates", package.parent / "templates")
+    folder = next((root / lang / "function" for root in roots if (root / lang / "function").is_dir()), None)
+    if folder is None:
+        raise failed("template-missing", f"the files of {lang} are not where faasctl is installed", "Install it anew.")
+    paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    return {path.name: path.read_text(encoding="utf-8") for path in paths}
 
 
 def _with_entry(path: Path, name: str, lang: str) -> str:
@@ -102,10 +109,10 @@ def _by_hand(cannot: str, why: str) -> CliError:
     return failed("stack-unusual", f"{cannot}: {why}", "Add the function by hand: faasctl help stack-file")
 
 
-def _write(folder: Path, path: Path, text: str) -> None:
+def _write(folder: Path, files: dict[str, str], path: Path, text: str) -> None:
     try:
         folder.mkdir(parents=True)
-        for name, content in FILES.items():
+        for name, content in files.items():
             (folder / name).write_text(content, encoding="utf-8")
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         partial.write_text(text, encoding="utf-8")

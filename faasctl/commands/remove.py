@@ -1,15 +1,16 @@
-"""`faasctl remove`: functions by name, or all of a stack file after a question."""
+"""`faasctl remove`: functions by name, or all of a stack file or of a namespace once that was agreed to."""
 
-import os
 import sys
-from urllib.parse import quote
+from typing import Any
 
 import click
 
-from faasctl.commands._common import client_of, function_missing, json_option, namespace_option, server_option
+from faasctl.commands._common import client_of, json_option, named, namespace_option, path_of, server_option
 from faasctl.commands._common import command as make_command
-from faasctl.errors import CliError, ExitCode, usage
+from faasctl.commands._stack import Choice, stack_options
+from faasctl.errors import usage
 from faasctl.output import Screen
+from faasctl.words import plural
 
 EXAMPLES = """
 faasctl remove hello
@@ -17,52 +18,52 @@ faasctl remove -f stack.yaml --yes
 """
 
 
-@make_command("remove", EXAMPLES, help="Remove the functions named, or all of a stack file.")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("-f", "--yaml", "stack_file", metavar="FILE", help="Remove what this stack file has.")
-@click.option("--filter", "pattern", metavar="GLOB", help="Of the stack file, only those whose name matches.")
+@make_command("remove", EXAMPLES, help="Remove the functions named, those of a stack file, or all.")
+@stack_options
+@click.option("--all", "everything", is_flag=True, help="All functions of the server, or of the namespace.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @namespace_option
 @server_option
 @json_option
 @click.pass_obj
 def command(
-    screen: Screen,
-    names: tuple[str, ...],
-    stack_file: str | None,
-    pattern: str | None,
-    yes: bool,
-    namespace: str | None,
-    server: str | None,
+    screen: Screen, /, everything: bool, yes: bool, namespace: str | None, server: str | None, **options: Any
 ) -> None:
-    spaces = dict.fromkeys(names, namespace)
-    gateway = None
-    if not names or stack_file or pattern:
-        from faasctl.stack import load_stack
-
-        stack = load_stack(stack_file, os.environ)
-        gateway, stack_file = stack.gateway, stack.file
-        spaces = {each.name: namespace or each.spec.get("namespace") for each in stack.select(names, pattern)}
-    if not names and not yes:
-        _ask(screen, list(spaces))
-    client = client_of(server, gateway=gateway, stack_file=stack_file)
+    choice = Choice.of(options)
+    of_a_stack = bool(choice.stack_files or choice.pattern or choice.expression)
+    gateway = stack_file = None
+    chosen: list[tuple[str, str | None]]
+    if everything:
+        if choice.names or of_a_stack:
+            raise usage("--all goes without names and stack files", "faasctl remove --all")
+        client = client_of(server)
+        found = client.get("/api/v1/functions", namespace=namespace).get("functions") or []
+        chosen = [(str(each["name"]), str(each["namespace"])) for each in found]
+    else:
+        chosen = [(name, namespace) for name in dict.fromkeys(choice.names)]
+        if not choice.names or of_a_stack:
+            stack, functions = choice.read(screen)
+            gateway, stack_file = stack.gateway, stack.file
+            chosen = [(each.name, namespace or each.spec.get("namespace")) for each in functions]
+        client = client_of(server, gateway=gateway, stack_file=stack_file)
+    if (everything or not choice.names) and chosen and not yes:
+        _ask(screen, [name for name, _ in chosen])
     removed = []
-    for name, space in spaces.items():
-        try:
-            client.json("DELETE", f"/api/v1/functions/{quote(name, safe='')}", query={"namespace": space})
-        except CliError as error:
-            if error.exit_code == ExitCode.NOT_FOUND:
-                raise function_missing(client, name, space) from error
-            raise
+    for name, space in chosen:
+        with named(client, name, space):
+            client.json("DELETE", path_of(name), query={"namespace": space})
         removed.append(name)
-        screen.say(f"{name}  removed; requests in flight are finished")
+        screen.say(f"{name}  removed; requests in flight are finished.  Bring it back with: faasctl up")
     if screen.json:
         screen.document({"removed": removed})
+    elif not chosen:
+        screen.say("There was nothing to remove.")
 
 
 def _ask(screen: Screen, names: list[str]) -> None:
     """Names on the command line are consent; a whole stack file is not."""
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     if screen.json or not sys.stdin.isatty():
-        raise usage(f"this would remove {', '.join(names)}", "Name them, or say --yes.")
-    if not click.confirm(f"Remove {', '.join(names)}?", err=True):
+        raise usage(f"this would remove {plural(len(names), 'function')}: {shown}", "Name them, or say --yes.")
+    if not click.confirm(f"Remove {shown}?", err=True):
         raise click.Abort

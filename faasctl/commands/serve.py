@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from faasctl.commands._common import command as make_command
-from faasctl.config import credentials_path
+from faasctl.config import credentials_path, default_data_dir
 from faasctl.errors import failed, usage
 
 EXAMPLES = """
@@ -48,13 +48,6 @@ def settings_of(options: dict[str, Any], given: Iterable[str]) -> dict[str, Any]
     if "python" in settings:
         settings["python"] = str(Path(str(settings["python"])).expanduser().absolute())
     return settings
-
-
-def default_data_dir() -> Path:
-    if os.geteuid() == 0:
-        return Path("/var/lib/pilotlight")
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "pilotlight"
 
 
 def _put(settings: dict[str, Any], word: str) -> None:

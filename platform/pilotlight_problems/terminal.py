@@ -23,6 +23,18 @@ ROWS = (
         "Give the address of a Pilotlight server: --server URL, or FAASCTL_SERVER.",
     ),
     Row(
+        "openfaas-gateway", 0, 3,
+        "The server is an OpenFaaS gateway, which has no API for this command.",
+        "The address belongs to OpenFaaS, not to Pilotlight. No password was sent to it.",
+        "`faasctl invoke` works with it; OpenFaaS' own faas-cli does the rest.",
+    ),
+    Row(
+        "proxy-failed", 0, 3,
+        "The proxy that the environment names does not lead to the server.",
+        "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names one that is not there, or that refuses this address.",
+        "Correct the variable, or name the server's host in NO_PROXY.",
+    ),
+    Row(
         "server-silent", 0, 6,
         "The server took the request and did not answer in time.",
         "It is busy or stuck.",
@@ -53,6 +65,18 @@ ROWS = (
         "Mend or remove it, then: faasctl login",
     ),
     Row(
+        "no-local-server", 0, 1,
+        "No server's data was found on this machine, or it cannot be read.",
+        "`login --local` reads the credential in the server's data directory, which is another one, or another user's.",
+        "Name it: faasctl login --local --data-dir DIR. Or: faasctl login URL --password-stdin",
+    ),
+    Row(
+        "not-logged-in", 0, 5,
+        "No login is stored for this address.",
+        "It was never stored, or is stored under another address.",
+        "The error names those that are stored; forget all with: faasctl logout --all",
+    ),
+    Row(
         "build-interrupted", 0, 1,
         "The server ended in the middle of the build; nothing of it is kept.",
         "It crashed or was restarted; it comes back by itself.",
@@ -70,6 +94,12 @@ ROWS = (
         "A link that leads out of the folder, a socket or device, a file that cannot be read, or one that changed "
         "while it was read.",
         "Replace it with a regular file, or move it out of the folder.",
+    ),
+    Row(
+        "template-missing", 0, 1,
+        "faasctl does not find a template's files.",
+        "They are installed beside it; a part of the installation was removed, or faasctl was copied without it.",
+        "Install Pilotlight again.",
     ),
     Row(
         "folder-exists", 0, 1,
@@ -94,6 +124,18 @@ ROWS = (
         "The output cannot be written.",
         "The disk that it is redirected to is full, or the terminal is gone.",
         "Look at where the output goes.",
+    ),
+    Row(
+        "dev-twice", 0, 1,
+        "Another `faasctl dev` works on this folder.",
+        "One session watches a folder and serves its functions; a second one would do the same again.",
+        "End the other with Ctrl-C, or use it: it watches the same files.",
+    ),
+    Row(
+        "dev-server", 0, 1,
+        "The server of a `faasctl dev` session did not start, or ended by itself.",
+        "It was killed, or the machine lacks memory or disk; the error has its last words.",
+        "Start again: faasctl dev",
     ),
     Row(
         "stack-missing", 0, 2,
@@ -148,6 +190,18 @@ ROWS = (
         "A value of the stack file is not of the kind that its key takes.",
         "The error says what was expected.",
         "Correct the value; all keys: faasctl help stack-file",
+    ),
+    Row(
+        "stack-not-yet", 0, 2,
+        "A key of the stack file is planned and not there yet.",
+        "It is refused and not ignored, since it would be without effect.",
+        "Take the key out; all keys: faasctl help stack-file",
+    ),
+    Row(
+        "stack-cors", 0, 2,
+        "The words under `cors:` contradict each other.",
+        "Browsers refuse credentials together with every origin.",
+        "Name the origins, or take `credentials:` out.",
     ),
     Row(
         "stack-scale", 0, 2,

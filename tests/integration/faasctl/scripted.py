@@ -1,6 +1,7 @@
 """The real command line as a subprocess, against a small server that says what a test tells it to."""
 
 import json
+import ssl
 import subprocess
 import sys
 import threading
@@ -74,6 +75,10 @@ class Scripted:
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """From now on with TLS; the handshake is each connection's own thread's."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
 
     def close(self) -> None:
         self._server.shutdown()

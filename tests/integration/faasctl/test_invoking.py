@@ -93,7 +93,38 @@ def test_a_function_that_raised_leads_to_its_log(cli: Cli, server: Scripted) -> 
     says(server, Reply(500, b"{}", headers={"X-Call-Id": "c-81ab", "X-Pilotlight-Error": "handler-raised"}))
     err = cli("invoke", "hello", "-q").err
     assert "(handler raised; call c-81ab)" in err
-    assert "= see: faasctl logs hello" in err
+    assert "= see: faasctl logs hello --call c-81ab" in err
+
+
+def test_a_function_that_wants_its_key_gets_it_from_who_is_logged_in(cli: Cli, server: Scripted) -> None:
+    refused = Reply.problem(401, "key-required", "The function wants a key.")
+    refused.headers.update(PLATFORM)
+
+    def function(request: Request) -> Reply:
+        return Reply(200, request.body) if request.headers.get("x-function-key") == "plk_1" else refused
+
+    server.answers["POST /function/hello"] = function
+    server.answers["GET /api/v1/functions/hello/key"] = Reply.json({"key": "plk_1"})
+    cli.write("in.txt", "from a file")
+    logged_in = server.url.replace("http://", "http://admin:secret@")
+    assert cli("invoke", "hello", "-f", "in.txt", FAASCTL_SERVER=logged_in).out == "from a file"
+    ran = cli("invoke", "hello", "-d", "x")
+    assert (ran.code, ran.out) == (4, "")
+    assert "error[key-required]: hello: 401" in ran.err
+    assert "X-Function-Key: KEY" in ran.err
+
+
+def test_verbose_shows_the_phases_of_a_cold_call(cli: Cli, server: Scripted) -> None:
+    timing = "wait;dur=8.4, claim;dur=2.1, load;dur=4.6, handler;dur=1.9"
+    says(server, Reply(200, b"hi", headers={"Server-Timing": timing}))
+    assert "  handler      1.9  █████▍\n" in cli("invoke", "hello", "-v").err
+
+
+def test_a_call_in_the_background_is_refused_with_a_sentence(cli: Cli, server: Scripted) -> None:
+    ran = cli("invoke", "hello", "--async")
+    assert ran.code == 1
+    assert "error[not-supported]" in ran.err
+    assert server.requests == []
 
 
 def test_an_unknown_function_is_5_with_the_nearest_name(cli: Cli, server: Scripted) -> None:

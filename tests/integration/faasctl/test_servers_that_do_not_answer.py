@@ -35,7 +35,11 @@ def test_nothing_there_is_3_and_says_who_chose_the_address(cli: Cli) -> None:
     ]
 
 
-@pytest.mark.parametrize("words", [("list",), ("describe", "x"), ("logs", "x"), ("remove", "x"), ("invoke", "x")])
+@pytest.mark.parametrize(
+    "words",
+    [("list",), ("describe", "x"), ("logs", "x"), ("logs", "-f", "x"), ("remove", "x"), ("invoke", "x"),
+     ("top",), ("nodes",), ("scale", "x", "1"), ("key", "x"), ("secret", "list"), ("namespace", "list")],
+)  # fmt: skip
 def test_every_command_says_it_alike(cli: Cli, words: tuple[str, ...]) -> None:
     ran = cli(*words, FAASCTL_SERVER=f"http://127.0.0.1:{free_port()}")
     assert ran.code == 3
@@ -86,12 +90,90 @@ def test_a_server_that_speaks_something_else(cli: Cli) -> None:
     assert "error[not-pilotlight]" in ran.err
 
 
+def test_a_connection_that_the_server_ended_meanwhile_is_made_again(cli: Cli) -> None:
+    info, empty = b'{"name": "pilotlight"}', b'{"functions": []}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_once_each() -> None:
+            for body in (info, empty, empty):
+                peer, _ = listener.accept()
+                with peer:
+                    peer.recv(65536)
+                    peer.sendall(head % len(body) + body)
+
+        threading.Thread(target=answer_once_each, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        ran = cli("top", "--json", "--interval", "0.25", "--server", url)
+    assert (ran.code, ran.json()) == (0, {"functions": []})
+
+
 def test_another_server_is_refused_and_never_sees_the_password(cli: Cli, server: Scripted) -> None:
     server.answers["GET /api/v1/info"] = Reply(200, b"<h1>Welcome</h1>", content_type="text/html")
     ran = cli("list", FAASCTL_SERVER=server.url.replace("http://", "http://admin:secret@"))
     assert ran.code == 3
     assert "answered, but it is not Pilotlight: 200 OK, Server: BaseHTTP" in ran.err
     assert all("authorization" not in request.headers for request in server.requests)
+
+
+def test_a_server_that_sends_us_on_is_not_followed(cli: Cli, server: Scripted) -> None:
+    server.answers["GET /api/v1/info"] = Reply(301, b"", {"Location": "https://faas.example.org/"})
+    ran = cli("list", FAASCTL_SERVER=server.url.replace("http://", "http://admin:secret@"))
+    assert ran.code == 3
+    assert "which leads to https://faas.example.org/" in ran.err
+    assert all("authorization" not in request.headers for request in server.requests)
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_an_openfaas_gateway_is_recognised(cli: Cli, server: Scripted, status: int) -> None:
+    restricted = Reply(401, b"invalid credentials", {"WWW-Authenticate": 'Basic realm="Restricted"'})
+    server.answers["GET /api/v1/info"] = Reply(status, b"404 page not found", content_type="text/plain")
+    server.answers["GET /system/info"] = restricted
+    server.answers["POST /function/hello"] = Reply(200, b"hi")
+    ran = cli("list", FAASCTL_SERVER=server.url.replace("http://", "http://admin:secret@"))
+    assert ran.code == 3
+    assert f"error[openfaas-gateway]: {server.url} is an OpenFaaS gateway" in ran.err
+    assert all("authorization" not in request.headers for request in server.requests)
+    assert cli("invoke", "hello").out == "hi"
+
+
+def test_http_to_a_server_that_wants_tls(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def alert() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(65536)
+                peer.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
+
+        threading.Thread(target=alert, daemon=True).start()
+        ran = cli("list", "--server", f"http://127.0.0.1:{listener.getsockname()[1]}")
+    assert ran.code == 3
+    assert "speaks TLS; is it https:// instead?" in ran.err
+
+
+def test_a_proxy_that_is_not_there_is_named(cli: Cli) -> None:
+    proxy = f"http://me:secret@127.0.0.1:{free_port()}"
+    ran = cli("list", "--server", "https://faas.invalid", HTTPS_PROXY=proxy)
+    assert ran.code == 3
+    assert "error[proxy-failed]: the proxy 127.0.0.1:" in ran.err
+    assert "(from HTTPS_PROXY) cannot be reached" in ran.err
+    assert "NO_PROXY=faas.invalid" in ran.err
+    assert "secret" not in ran.err
+
+
+def test_a_proxy_that_refuses_is_quoted(cli: Cli, server: Scripted) -> None:
+    ran = cli("list", "--server", "https://faas.invalid", HTTPS_PROXY=server.url)
+    assert ran.code == 3
+    assert "does not lead to https://faas.invalid: HTTP/1.1 501" in ran.err
+
+
+def test_plain_http_goes_through_a_proxy_by_whole_addresses(cli: Cli, server: Scripted) -> None:
+    server.answers["GET http://faas.invalid/api/v1/info"] = server.answers["GET /api/v1/info"]
+    server.answers["GET /api/v1/functions"] = Reply.json({"functions": []})
+    ran = cli("list", "--server", "http://faas.invalid", http_proxy=server.url)
+    assert (ran.code, "No functions on http://faas.invalid" in ran.err) == (0, True)
+    assert server.requests[0].headers["host"] == "faas.invalid"
 
 
 def test_a_refused_password_names_the_user_and_the_file(cli: Cli, server: Scripted) -> None:
@@ -137,6 +219,12 @@ def test_an_error_as_json_is_one_object_on_stderr(cli: Cli) -> None:
     assert json.loads(ran.err)["type"] == "server-unreachable"
 
 
+@pytest.mark.parametrize("words", [("list", "--jsn"), ("deplyo",), ("ps",), ("secret", "creat")])
+def test_wrong_usage_is_json_for_who_wants_json(cli: Cli, words: tuple[str, ...]) -> None:
+    ran = cli(*words, "--json")
+    assert (ran.code, json.loads(ran.err)["type"]) == (2, "usage")
+
+
 def test_a_dead_server_is_told_soon(cli: Cli) -> None:
     began = time.monotonic()
     cli("list", FAASCTL_SERVER=f"http://127.0.0.1:{free_port()}")
@@ -151,6 +239,14 @@ def test_a_dead_server_is_told_soon(cli: Cli) -> None:
         (("list", "--jsn"), 2, "did you mean `--json`?"),
         (("invoke",), 2, "Missing argument"),
         (("help", "nonsense"), 2, "no command `nonsense`"),
+        (("help", "exit-code"), 2, "did you mean `exit-codes`?"),
+        (("secret", "creat", "x"), 2, "did you mean `create`?"),
+        (("scale", "hello"), 2, "Missing argument"),
+        (("scale", "hello", "-1"), 2, "-1"),
+        (("scale", "hello", "many"), 2, "'many' is not a whole number"),
+        (("completion", "tcsh"), 2, "bash"),
+        (("key", "x", "--grace", "1h"), 2, "--rotate"),
+        (("key", "x", "--rotate", "--grace", "soon"), 2, "no duration"),
         ((), 2, "Usage: faasctl"),
     ],
 )
@@ -186,6 +282,10 @@ def test_help_and_version_are_data(cli: Cli) -> None:
     assert "Usage: faasctl" in cli("help").out
     assert "Examples:" in cli("help", "deploy").out
     assert "130" in cli("help", "exit-codes").out
+    assert "login --local" in cli("help", "addresses").out
+    assert "exit-codes" in cli("help", "topics").out
+    assert "--from-file" in cli("help", "secret", "create").out
+    assert "Examples:" in cli("help", "secret").out
     assert "concurrency:" in cli("help", "stack-file").out
 
 
@@ -218,6 +318,10 @@ def test_no_color_on_a_terminal_is_obeyed(cli: Cli) -> None:
     text = on_a_terminal(cli, "list", NO_COLOR="1", FAASCTL_SERVER=f"http://127.0.0.1:{free_port()}")
     assert "error[server-unreachable]" in text
     assert "\x1b" not in text
+
+
+def test_a_terminal_that_can_do_nothing_gets_plain_text(project: Cli) -> None:
+    assert "\x1b" not in on_a_terminal(project, "up", "hello", TERM="dumb")
 
 
 def on_a_terminal(cli: Cli, *words: str, **env: str) -> str:

@@ -6,20 +6,28 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from faasctl.cli import ALIASES, HABITS, NAMES, cli, unknown_command
+from faasctl.cli import cli, unknown_command
 from faasctl.commands.invoke import cold_phases, server_timing
 from faasctl.commands.serve import settings_of
 from faasctl.errors import CliError
+from faasctl.menu import ALIASES, HABITS, NAMES, first_page
 
 
 def page(*words: str) -> str:
     return CliRunner().invoke(cli, [*words, "--help"]).output
 
 
-def test_the_first_page_is_one_screen() -> None:
-    lines = page().splitlines()
-    assert len(lines) <= 24
-    assert max(map(len, lines)) <= 80
+def test_the_first_page_is_one_screen_and_names_every_command() -> None:
+    text = first_page()
+    assert len(text.splitlines()) <= 24
+    assert max(map(len, text.splitlines())) <= 80
+    assert [
+        name for name in NAMES if f" {name} " not in text and f" {name}," not in text and f" {name}:" not in text
+    ] == []
+
+
+def test_click_prints_the_same_first_page() -> None:
+    assert page() == first_page()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -32,6 +40,7 @@ def test_a_commands_page_begins_with_two_examples(name: str) -> None:
 
 def test_aliases_lead_to_commands() -> None:
     assert set(ALIASES.values()) <= set(NAMES)
+    assert not set(ALIASES) & set(NAMES)
     assert "Remove" in page("rm")
 
 
@@ -49,8 +58,17 @@ def test_no_command_shares_a_flag_with_two_meanings() -> None:
     for name in NAMES:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
-        flags = [flag for parameter in command.params for flag in parameter.opts if flag.startswith("-")]
-        assert len(flags) == len(set(flags)), name
+        for each in (command, *getattr(command, "commands", {}).values()):
+            flags = [flag for parameter in each.params for flag in parameter.opts if flag.startswith("-")]
+            assert len(flags) == len(set(flags)), (name, each.name)
+
+
+def test_every_command_that_prints_data_takes_json() -> None:
+    without = {"new", "serve", "dev", "help", "completion", "invoke", "secret", "namespace"}
+    for name in set(NAMES) - without:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        assert "--json" in [flag for parameter in command.params for flag in parameter.opts], name
 
 
 def test_serve_passes_on_only_what_was_given() -> None:

@@ -123,3 +123,21 @@ def test_copied_paths_lie_beside_the_handler(folder: Path, tmp_path: Path) -> No
     (tmp_path / "one.txt").write_text("")
     found = names(folder, tmp_path / "common", tmp_path / "one.txt")
     assert found == ["common/util.py", "handler.py", "inner/data.bin", "one.txt"]
+
+
+@pytest.mark.parametrize("name", ["handler.py~", ".handler.py.swp", ".handler.py.swo", "#handler.py#", "a.pyc"])
+def test_what_editors_leave_is_not_uploaded(tmp_path: Path, name: str) -> None:
+    (tmp_path / "handler.py").touch()
+    (tmp_path / name).touch()
+    (tmp_path / ".#handler.py").symlink_to("somebody@machine.123")
+    (tmp_path / ".pilotlight").mkdir()
+    (tmp_path / ".pilotlight/store.db").touch()
+    assert names(tmp_path) == ["handler.py"]
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CliError, match="there is no folder"):
+        pack(tmp_path / "hello")
+    (tmp_path / "handler.py").touch()
+    with pytest.raises(CliError, match="common any more"):
+        pack(tmp_path, (tmp_path / "common",))

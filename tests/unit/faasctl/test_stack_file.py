@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faasctl.errors import CliError, Problem
-from faasctl.stack import Stack, gateway_in, read_stack
+from faasctl.stack import Stack, gateway_in, load_stacks, read_stack
 from faasctl.stack_help import stack_lines
 
 Read = Callable[..., Stack]
@@ -113,7 +113,7 @@ def test_an_unknown_key_names_the_nearest_one(mistakes: Mistakes) -> None:
 
 def test_a_short_section_lists_its_keys(mistakes: Mistakes) -> None:
     (problem,) = mistakes(HELLO + "    limits: {disk: 1}\n")
-    assert problem.help == ("Known here: memory, cpu",)
+    assert problem.help == ("Known here: memory, cpu, nvidia.com/gpu, amd.com/gpu, intel.com/gpu",)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_short_section_lists_its_keys(mistakes: Mistakes) -> None:
         ("environment: {1A: b}", "a variable's name"),
         ("environment: [A=b]", "must be a mapping of variables to values, not a list"),
         ("namespace: Dev_1", "a DNS label"),
-        ("scale: {target: 2}", "a number from 0.05 to 1"),
+        ("scale: {target: 0}", "a number from 0.000001 to 1000000"),
         ("scale: {min: 3, max: 2}", "`scale` needs min <= max, not min 3 and max 2"),
         ("scale: {min: 30}", "not min 30 and max 20"),
     ],
@@ -155,12 +155,12 @@ def test_a_key_that_stands_twice_names_its_first_line(mistakes: Mistakes) -> Non
 
 def test_all_mistakes_are_told_at_once(mistakes: Mistakes) -> None:
     found = mistakes("provider: {nam: x}\nfunctions:\n  hello:\n    langs: x\n  B:\n    lang: y\n")
-    assert [problem.slug for problem in found] == [
-        "stack-unknown-key",
-        "stack-unknown-key",
-        "stack-type",
-        "stack-missing-key",
-        "stack-missing-key",
+    assert [(problem.slug, where(problem)[0]) for problem in found] == [
+        ("stack-unknown-key", 1),
+        ("stack-missing-key", 3),
+        ("stack-missing-key", 3),
+        ("stack-unknown-key", 4),
+        ("stack-type", 5),
     ]
 
 
@@ -184,14 +184,15 @@ def test_a_file_without_functions_says_so(mistakes: Mistakes, text: str) -> None
     ("text", "expected", "line"),
     [
         ("functions: [", "not YAML", 1),
-        ("a: b\n\tc: d\n", "not YAML", 2),
-        ("a: &x 1\nb: *x\n", "aliases", 2),
-        ("functions:\n  hello:\n    <<: {lang: x}\n", "`<<`", 3),
+        ("a: b\n\tc: d\n", "a tab indents", 2),
+        ("a: *x\n", "not YAML", 1),
+        ("functions:\n  hello:\n    <<: 1\n", "`<<` takes a mapping", 3),
+        ("functions:\n  hello: &a\n    <<: *a\n", "into itself", 2),
         ("a: !!python/object:os.system x\n", "tags", 1),
         ("a: \x07\n", "control character", 1),
         ('a: "\\UFFFFFFFF"\n', "not YAML", None),
         ("[" * 2000, "nested deeper", 1),
-        ("a: b\n---\nc: d\n", "not YAML", 2),
+        ("a: b\n---\nc: d\n", "several documents", 2),
         ("a: \ue123\n", "private use", 1),
     ],
 )
@@ -254,7 +255,7 @@ def test_copied_paths_must_lie_in_the_project(mistakes: Mistakes, project: Path)
 
 
 def test_a_copied_path_that_is_not_there_is_told(mistakes: Mistakes) -> None:
-    (problem,) = mistakes(HELLO + "configuration:\n  copy: [./common]\n  templates: [x]\n")
+    (problem,) = mistakes(HELLO + "configuration:\n  copy: [./common]\n  templates: [{name: x, source: y}]\n")
     assert (problem.slug, where(problem)) == ("stack-copy", (6, 10))
 
 
@@ -311,3 +312,128 @@ def test_any_bytes_are_a_stack_or_a_list_of_problems(data: bytes) -> None:
         read_stack(data, Path("stack.yaml"), {})
     except CliError as error:
         assert error.problems
+
+
+def test_aliases_and_merges_mean_what_they_name(read: Read) -> None:
+    stack = read(
+        """
+x-common: &common
+  lang: python3-http
+  labels: &team {team: vision}
+functions:
+  hello: {<<: *common, handler: ./hello}
+  other:
+    <<: [{queue: 5}, *common, {queue: 9}]
+    handler: ./other
+    labels: {<<: *team, tier: a}
+"""
+    )
+    hello, other = stack.functions
+    assert (hello.lang, hello.spec["labels"]) == ("python3-http", {"team": "vision"})
+    assert other.spec == {"name": "other", "queue": 5, "labels": {"team": "vision", "tier": "a"}}
+
+
+def test_what_stands_there_wins_over_what_is_merged(read: Read) -> None:
+    text = HELLO + "    queue: 7\n    <<: {queue: 1, timeout: 5}\n"
+    assert spec_of(read(text)) == {"name": "hello", "queue": 7, "timeout_seconds": 5.0}
+
+
+def test_a_mistake_in_what_is_merged_is_told_where_it_stands(mistakes: Mistakes) -> None:
+    (problem,) = mistakes("x-a: &a\n  concurrency: four\n" + HELLO + "    <<: *a\n")
+    assert where(problem) == (2, 16)
+    assert "hello: `concurrency`" in problem.detail
+
+
+def test_a_small_file_cannot_stand_for_a_huge_one(mistakes: Mistakes) -> None:
+    many = "".join(f"  f{number}: {{<<: [{', '.join(['*a'] * 2000)}]}}\n" for number in range(100))
+    keys = ", ".join(f"x{number}: 1" for number in range(1000))
+    problems = mistakes(f"x-a: &a {{{keys}}}\nfunctions:\n{many}")
+    assert any("stand for more than" in problem.detail for problem in problems)
+
+
+def test_cors_comes_in_the_servers_units(read: Read) -> None:
+    cors = "{origins: https://a.example, methods: [GET], headers: X-A, credentials: true, max_age: 10m}"
+    assert spec_of(read(HELLO + f"    cors: {cors}\n    auth: key\n")) == {
+        "name": "hello",
+        "cors": {
+            "origins": ["https://a.example"],
+            "methods": ["GET"],
+            "headers": ["X-A"],
+            "credentials": True,
+            "max_age_seconds": 600,
+        },
+        "auth": "key",
+    }
+
+
+@pytest.mark.parametrize(
+    ("cors", "slug"),
+    [
+        ("{methods: GET}", "stack-missing-key"),
+        ("{origins: [a.example]}", "stack-type"),
+        ("{origins: https://a.example/path}", "stack-type"),
+        ("{origins: '*', credentials: true}", "stack-cors"),
+        ("{origins: '*', max_age: 2d}", "stack-type"),
+    ],
+)
+def test_cors_that_no_browser_would_take_is_refused(mistakes: Mistakes, cors: str, slug: str) -> None:
+    (problem,) = mistakes(HELLO + f"    cors: {cors}\n")
+    assert problem.slug == slug
+    assert where(problem)[0] == 5
+
+
+@pytest.mark.parametrize("key", ["gpu", "model", "batching", "triggers"])
+def test_a_key_of_a_later_version_says_so(mistakes: Mistakes, key: str) -> None:
+    (problem,) = mistakes(HELLO + f"    {key}: {{}}\n")
+    assert problem.slug == "stack-not-yet"
+    assert "not there yet" in problem.detail
+
+
+def test_quantities_are_passed_on_as_they_were_written(read: Read) -> None:
+    limits = {"memory": "1.5Gi", "cpu": "0.5", "nvidia.com/gpu": "1"}
+    written = ", ".join(f"{name}: {value}" for name, value in limits.items())
+    stack = read(HELLO + f"    limits: {{{written}}}\n    requests: {{memory: 1e6, cpu: 500m}}\n")
+    assert spec_of(stack)["limits"] == limits
+    assert spec_of(stack)["requests"] == {"memory": "1e6", "cpu": "500m"}
+
+
+@pytest.mark.parametrize("limits", ["memory: 1ki", "memory: '0'", "cpu: half", "cpu: -1", "nvidia.com/gpu: 0.5"])
+def test_what_is_no_quantity_is_refused(mistakes: Mistakes, limits: str) -> None:
+    (problem,) = mistakes(HELLO + f"    limits: {{{limits}}}\n")
+    assert problem.slug == "stack-type"
+
+
+def test_functions_are_chosen_by_a_regular_expression(read: Read) -> None:
+    stack = read(HELLO + "  other:\n    lang: x\n    handler: ./other\n")
+    assert [function.name for function in stack.select((), "^h|zzz", regex=True)] == ["hello"]
+    with pytest.raises(CliError, match="no regular expression"):
+        stack.select((), "(", regex=True)
+    with pytest.raises(CliError, match="matches"):
+        stack.select((), "^x", regex=True)
+
+
+def test_several_files_are_one_stack(project: Path) -> None:
+    (project / "a.yaml").write_text(HELLO + "provider: {gateway: http://a:1}\n")
+    (project / "b.yaml").write_text(HELLO.replace("hello", "other"))
+    stack = load_stacks([str(project / "a.yaml"), str(project / "b.yaml")], {})
+    assert [function.name for function in stack.functions] == ["hello", "other"]
+    assert stack.gateway == "http://a:1"
+    assert stack.reads == (project / "a.yaml", project / "b.yaml")
+
+
+def test_several_files_tell_the_mistakes_of_all_of_them(project: Path) -> None:
+    for name in ("a", "b"):
+        (project / f"{name}.yaml").write_text(HELLO + "    timout: 1\n")
+    with pytest.raises(CliError) as caught:
+        load_stacks([str(project / "a.yaml"), str(project / "b.yaml")], {})
+    assert [problem.place.file for problem in caught.value.problems if problem.place] == [
+        str(project / "a.yaml"),
+        str(project / "b.yaml"),
+    ]
+
+
+def test_one_name_in_two_files_is_a_mistake(project: Path) -> None:
+    for name in ("a", "b"):
+        (project / f"{name}.yaml").write_text(HELLO)
+    with pytest.raises(CliError, match="stands in"):
+        load_stacks([str(project / "a.yaml"), str(project / "b.yaml")], {})

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faasctl.words import ago, did_you_mean, milliseconds, parse_duration, parse_memory, size, to_unix
+from faasctl.words import ago, did_you_mean, milliseconds, parse_duration, size, to_unix
 
 
 @pytest.mark.parametrize(
@@ -32,16 +32,10 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize(("text", "count"), [("1", 1), ("16Mi", 16 * 2**20), ("1.5G", 1.5e9)])
-def test_memory(text: str, count: float) -> None:
-    assert parse_memory(text) == count
-
-
 @given(text=st.text(max_size=20))
 def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
-    for parse in (parse_duration, parse_memory):
-        with suppress(ValueError):
-            assert parse(text) >= 0
+    with suppress(ValueError):
+        assert parse_duration(text) >= 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,52 @@
+"""When a proxy is used, and when it is not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faasctl.proxy import proxy_for
+
+ENV = {"HTTPS_PROXY": "http://me:p%40ss@proxy.example:3129", "http_proxy": "plain.example"}
+
+
+def test_each_scheme_has_its_own() -> None:
+    https, http = proxy_for("https", "faas.example.org", ENV), proxy_for("http", "faas.example.org", ENV)
+    assert str(https) == "proxy.example:3129 (from HTTPS_PROXY)"
+    assert str(http) == "plain.example:3128 (from http_proxy)"
+
+
+def test_its_password_is_sent_to_it_and_not_shown() -> None:
+    proxy = proxy_for("https", "faas.example.org", ENV)
+    assert proxy is not None
+    assert proxy.authorization == {"Proxy-Authorization": "Basic bWU6cEBzcw=="}
+    assert "p@ss" not in str(proxy)
+    assert "p%40ss" not in str(proxy)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])
+def test_this_machine_is_reached_directly(host: str) -> None:
+    assert proxy_for("http", host, ENV) is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "direct"),
+    [
+        ("*", True), ("example.org", True), (".example.org", True), ("*.example.org", True),
+        ("faas.example.org:443", True), ("other.org, example.org", True), ("ample.org", False), ("", False),
+        ("faas", False),
+    ],
+)  # fmt: skip
+def test_exceptions_are_domains(rule: str, direct: bool) -> None:
+    assert (proxy_for("https", "faas.example.org", ENV | {"NO_PROXY": rule}) is None) is direct
+
+
+@pytest.mark.parametrize("text", ["socks5://a:1", "http://", "http://a:99999"])
+def test_what_is_no_http_proxy_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 (urllib's own words are among them)
+        proxy_for("https", "faas.example.org", {"HTTPS_PROXY": text})
+
+
+@given(rule=st.text(max_size=30), host=st.from_regex(r"[a-z]{1,8}(\.[a-z]{1,8}){0,2}", fullmatch=True))
+def test_any_exception_is_a_yes_or_a_no(rule: str, host: str) -> None:
+    found = proxy_for("https", host, ENV | {"NO_PROXY": rule})
+    assert found is None or found.variable == "HTTPS_PROXY"
