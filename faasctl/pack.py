@@ -5,20 +5,23 @@ folder is then an unchanged function.
 """
 
 import os
+import re
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from faasctl.errors import CliError, ExitCode, Place, Problem
+from faasctl.errors import CliError, ExitCode, Place, Problem, failed
 
 IGNORED = frozenset({
     ".git", ".hg", ".svn", ".venv", "node_modules", "__pycache__", ".DS_Store",
-    ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".tox", ".nox",
+    ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".tox", ".nox", ".pilotlight", ".secrets",
 })  # fmt: skip
+_LEFTOVER = re.compile(r".*\.pyc|.*~|\.#.*|#.*#|\..*\.sw[a-p]", re.DOTALL)
+"""Byte code, and what editors put beside a file that they have open."""
 FILES_LIMIT = 20_000
 _IN_MEMORY = 8 << 20
 
@@ -33,8 +36,12 @@ class Packed:
     tar_bytes: int
 
 
-def pack(folder: Path, extra: Iterable[Path] = ()) -> Packed:
+def pack(folder: Path, extra: Sequence[Path] = ()) -> Packed:
     """The folder's files, and beside them what `configuration: copy:` names, under its own names."""
+    for path in (folder, *extra):
+        if not path.exists():
+            detail = f"there is no {'folder ' if path == folder else ''}{path} any more"
+            raise failed("source-refused", detail, "Put it back, or correct the stack file.")
     entries = dict(_walk(folder, folder))
     for path in extra:
         entries |= (
@@ -90,7 +97,7 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
         for entry in _listed(here):
             name, path = prefix + entry.name, Path(entry.path)
             kind = _kind(entry, inside)
-            if kind == "folder" and not _is_environment(path):
+            if kind == "folder" and not is_environment(path):
                 target = path.resolve()
                 if target in parents:
                     raise _refused(path, "is a link to a folder that holds it")
@@ -105,7 +112,7 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
 def _listed(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if entry.name not in IGNORED and not entry.name.endswith(".pyc")]
+            return [entry for entry in entries if not is_ignored(entry.name)]
     except OSError as error:
         raise _refused(folder, f"cannot be read: {error.strerror}") from None
 
@@ -134,13 +141,18 @@ def _check_link(path: Path, inside: Path) -> None:
         raise _refused(path, f"is a link to {target}, outside of the handler's folder; copy what it points to")
 
 
-def _is_environment(path: Path) -> bool:
+def is_ignored(name: str) -> bool:
+    """Whether a file or folder of this name never belongs to a function."""
+    return name in IGNORED or _LEFTOVER.fullmatch(name) is not None
+
+
+def is_environment(path: Path) -> bool:
     """A virtual environment, whatever its name."""
     return (path / "pyvenv.cfg").is_file()
 
 
 def _refused(path: Path, why: str) -> CliError:
     shown = str(path).encode(errors="backslashreplace").decode()
-    help_line = f"Not uploaded at all: {', '.join(sorted(IGNORED))}, *.pyc, virtual environments."
+    help_line = f"Not uploaded at all: {', '.join(sorted(IGNORED))}, *.pyc, editors' own files, virtual environments."
     problem = Problem(slug="source-refused", detail=f"{shown} {why}", place=Place(file=shown), help=(help_line,))
     return CliError(ExitCode.FAILED, problem)

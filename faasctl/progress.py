@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
+_WIDE_COLUMNS = 110
+"""From here on a row has room for its phases; on a narrower terminal its end is cut."""
+
 
 class Progress(Protocol):
     """One function's way to being live. `word` is the step: uploaded, built, proved, live."""
@@ -78,12 +81,14 @@ class Rows:
         self._function, self._template = function, template
         self._rows: list[Text] = []
         self._live: Live | None = None
+        self._wide = True
 
     def __enter__(self) -> Self:
         from rich.console import Console
         from rich.live import Live
 
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console = Console(stderr=True, highlight=False)
+        self._wide = console.width >= _WIDE_COLUMNS
         self._live = Live(console=console, refresh_per_second=8, transient=True)
         self._live.start()
         self._rows = [self._text(("bold", self._function), ("", f"  {self._template}"))]
@@ -124,7 +129,8 @@ class Rows:
         spent = "" if spent_ms is None else milliseconds(spent_ms)
         colour = "red" if mark == "✗" else "green"
         head = f"  {mark} " if mark else "  "
-        return self._text((colour, head), ("", f"{word:<10} {text:<44} {spent:>9}"), ("dim", f"   {detail}"))
+        room = 44 if self._wide else 30
+        return self._text((colour, head), ("", f"{word:<10} {text:<{room}} {spent:>8}"), ("dim", f"   {detail}"))
 
     def _text(self, *parts: tuple[str, str]) -> "Text":
         from rich.text import Text

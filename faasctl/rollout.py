@@ -1,8 +1,9 @@
 """From a folder to an answering function: upload and build, then deploy; what `up`, `deploy` and `build` share."""
 
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +13,9 @@ from urllib.parse import quote
 from faasctl.client import Client, problem_of
 from faasctl.errors import CliError, ExitCode, Place, Problem, failed
 from faasctl.output import Screen
-from faasctl.pack import pack
+from faasctl.pack import Packed, pack
 from faasctl.progress import Progress, progress_for
-from faasctl.stack import Function, Stack
+from faasctl.stack import Function
 from faasctl.words import in_phases, plural, size
 
 BUILD_SILENCE_SECONDS = 960.0
@@ -36,12 +37,13 @@ class Rollout:
     client: Client
     screen: Screen
     began: float
-    copy: tuple[Path, ...] = ()
+    show: Callable[[str, str], Progress] | None = None
+    """Takes a function's name and template; None shows progress on the screen."""
 
     def up(self, function: Function, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Build unless it is ready-made, deploy; the result as `--json` shows it."""
         started = time.monotonic()
-        with progress_for(self.screen, function.name, function.lang, self.began) as progress:
+        with self._progress(function) as progress:
             image = function.image if function.handler is None else self._built(function, progress).reference
             spec = merged(function.spec, overrides) | {"image": image}
             answer = self._deployed(function, spec, progress, started)
@@ -58,7 +60,7 @@ class Rollout:
 
     def build(self, function: Function) -> dict[str, Any]:
         started = time.monotonic()
-        with progress_for(self.screen, function.name, function.lang, self.began) as progress:
+        with self._progress(function) as progress:
             built = self._built(function, progress)
         return {
             "name": function.name,
@@ -67,13 +69,18 @@ class Rollout:
             "seconds": round(time.monotonic() - started, 4),
         }
 
+    def _progress(self, function: Function) -> Progress:
+        if self.show is not None:
+            return self.show(function.name, function.lang)
+        return progress_for(self.screen, function.name, function.lang, self.began)
+
     def _built(self, function: Function, progress: Progress) -> Built:
         folder = function.handler
         if folder is None:
             raise failed("nothing-to-build", f"{function.name} is a ready-made image", "Deploy it: faasctl deploy")
         started = time.monotonic()
         progress.doing("uploaded", "")
-        packed = pack(folder, self.copy)
+        packed = self._packed(function, folder)
         query = {"name": function.name, "template": function.lang, "namespace": function.spec.get("namespace")}
         headers = {"Content-Type": "application/x-tar", "Content-Length": str(packed.tar_bytes)}
         with (
@@ -92,18 +99,28 @@ class Rollout:
             progress.done("uploaded", sent, _since(started))
             return self._follow(events, progress, time.monotonic())
 
+    def _packed(self, function: Function, folder: Path) -> Packed:
+        try:
+            return pack(folder, function.copy)
+        except CliError as error:
+            problems = [replace(problem, state=self._what_serves(function)) for problem in error.problems]
+            raise CliError(error.exit_code, *problems) from error
+
     def _follow(self, events: Iterator[dict[str, Any]], progress: Progress, started: float) -> Built:
         """The build's own story, up to its end."""
+        reused = True
         for event in events:
             match event.get("event"):
                 case "progress":
                     said = str(event.get("message", ""))
+                    reused = reused and not (event.get("step") == "environment" and said.startswith("making"))
                     progress.doing("built", f"{event.get('step')}: {said}" if event.get("step") else said)
                 case "built":
                     built = Built(
                         reference=str(event.get("reference", "")), environment=str(event.get("environment", ""))
                     )
-                    progress.done("built", f"environment {_short(built.environment)}", _since(started))
+                    environment = f"environment {_short(built.environment)}{' reused' if reused else ''}"
+                    progress.done("built", environment, _since(started))
                     return built
                 case "failed":
                     problem = problem_of(event.get("problem") or {})
@@ -148,7 +165,9 @@ class Rollout:
         if not problem.detail.startswith(f"{function.name}:"):
             problem = replace(problem, detail=f"{function.name}: {problem.detail}")
         if problem.place is not None and function.handler is not None:
-            problem = replace(problem, place=_here(problem.place, function.handler))
+            problem = replace(problem, place=_here(problem.place, function.handler, problem.slug))
+        if problem.slug == "import-failed" and (beside := _beside(function, problem.detail)):
+            problem = replace(problem, help=(beside,))
         if problem.state is None:
             problem = replace(problem, state=self._what_serves(function))
         return problem
@@ -201,10 +220,6 @@ def merged(spec: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, A
     return result
 
 
-def copied(stack: Stack) -> tuple[Path, ...]:
-    return tuple(stack.folder / path for path in stack.copy)
-
-
 def _left_out(functions: list[Function], number: int) -> str | None:
     if len(functions) == 1:
         return None
@@ -213,10 +228,24 @@ def _left_out(functions: list[Function], number: int) -> str | None:
     return f"Deployed: {done}. Not deployed: {rest}."
 
 
-def _here(place: Place, folder: Path) -> Place:
+def _beside(function: Function, detail: str) -> str | None:
+    """What to do when the module that was not found lies beside the handler's folder."""
+    found = re.search(r"module named ['`]?([A-Za-z_][A-Za-z0-9_]*)", detail)
+    if found is None or function.handler is None:
+        return None
+    for name in (found[1], f"{found[1]}.py"):
+        if (function.handler.parent / name).exists():
+            return f"{name} lies beside the function's folder; give it along: `configuration: copy: [./{name}]`"
+    return None
+
+
+def _here(place: Place, folder: Path, slug: str = "") -> Place:
     """A place in the uploaded source as a path from where the user stands, with the user's own line."""
     path = folder / place.file
     shown = os.path.relpath(path)
+    if slug.startswith("requirement-") and place.source is not None and place.column is not None:
+        name = re.match(r"[A-Za-z0-9._-]+", place.source[place.column - 1 :])
+        place = replace(place, width=len(name[0]) if name else 1)
     if place.source is not None or place.line is None:
         return replace(place, file=shown)
     try:

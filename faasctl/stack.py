@@ -5,12 +5,13 @@ nearest keys, the type expected. Positions come from YAML's nodes; what may stan
 """
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from faasctl.errors import CliError, ExitCode, Place, Problem
+from faasctl.errors import CliError, ExitCode, Place, Problem, failed, usage
 from faasctl.stack_schema import ENVIRONMENT_FILE, STACK, WITHOUT_EFFECT
 from faasctl.stack_walk import Walk
 from faasctl.words import did_you_mean, plural
@@ -30,30 +31,33 @@ class Function:
     image: str | None
     spec: dict[str, Any]
     """The server's FunctionSpec without its image; only what the file says."""
+    copy: tuple[Path, ...] = ()
+    """Files and folders that it gets besides its own (`configuration: copy:`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
+    """One stack file, or several as one."""
+
     file: str
-    folder: Path
+    """For people; several files are joined by commas."""
     gateway: str | None
     functions: tuple[Function, ...]
-    copy: tuple[str, ...] = ()
-    """Paths under `folder` that every function gets besides its own files."""
     notes: tuple[str, ...] = ()
     """What is taken but does nothing, one sentence each."""
+    reads: tuple[Path, ...] = ()
+    """The files that it was read from, environment files too."""
 
-    def select(self, names: Sequence[str], pattern: str | None) -> list[Function]:
-        """Those named, or those that match; all without either. A name that is not here is an error."""
+    def select(self, names: Sequence[str], pattern: str | None = None, *, regex: bool = False) -> list[Function]:
+        """Those named, or those that match a glob or a regular expression; all without either. A name that is not
+        here is an error."""
         known = [function.name for function in self.functions]
         unknown = [name for name in names if name not in known]
         if unknown:
             raise CliError(ExitCode.USAGE, *(self._unknown(name, known) for name in unknown))
+        matches = _matcher(pattern, regex=regex)
         chosen = [
-            function
-            for function in self.functions
-            if (not names or function.name in names)
-            and (pattern is None or fnmatch.fnmatchcase(function.name, pattern))
+            function for function in self.functions if (not names or function.name in names) and matches(function.name)
         ]
         if not chosen:
             detail = f"no function of {self.file} matches `{pattern}`"
@@ -73,34 +77,77 @@ def find_stack(given: str | None) -> Path | None:
     return next((path for name in DEFAULT_FILES if (path := Path(name)).is_file()), None)
 
 
-def load_stack(given: str | None, env: Mapping[str, str]) -> Stack:
+def load_stack(given: str | None, env: Mapping[str, str], *, substitute: bool = True) -> Stack:
     """The stack file that a command works on."""
     path = find_stack(given)
     if path is None:
         raise _missing("there is no stack.yaml here", "Name one with -f FILE, or make one: faasctl new hello")
     if "://" in str(given):
-        raise _missing(f"{given} is an address; a stack file is read from disk", "Download it, then name the file.")
+        help_line = f"Download it and name the file: curl -sSO {given}"
+        raise _missing(f"{given} is an address; a stack file is read from disk, beside its handlers", help_line)
     try:
         data = read_bounded(path)
     except OSError as error:
         raise _missing(f"cannot read {path}: {error.strerror}", "Name another with -f FILE.") from None
-    return read_stack(data, path, env)
+    return read_stack(data, path, env, substitute=substitute)
 
 
-def read_stack(data: bytes, path: Path, env: Mapping[str, str]) -> Stack:
-    """The file's functions, or a CliError with all its mistakes."""
+def load_stacks(given: Sequence[str], env: Mapping[str, str], *, substitute: bool = True) -> Stack:
+    """Several files as one; the mistakes of all of them at once."""
+    if len(given) <= 1:
+        return load_stack(given[0] if given else None, env, substitute=substitute)
+    stacks: list[Stack] = []
+    errors: list[CliError] = []
+    for file in dict.fromkeys(given):
+        try:
+            stacks.append(load_stack(file, env, substitute=substitute))
+        except CliError as error:
+            errors.append(error)
+    if errors:
+        summary = "\n".join(error.summary for error in errors if error.summary)
+        problems = [problem for error in errors for problem in error.problems]
+        raise CliError(ExitCode.USAGE, *problems, summary=summary or None)
+    return joined(stacks)
+
+
+def joined(stacks: Sequence[Stack]) -> Stack:
+    """As one; a function that two files have is a mistake, the first file's server counts."""
+    owners: dict[str, Stack] = {}
+    for stack in stacks:
+        for function in stack.functions:
+            if function.name in owners:
+                detail = f"{function.name} stands in {owners[function.name].file} and in {stack.file}"
+                raise failed("stack-duplicate-key", detail, "Rename one, or leave one of the files out.")
+            owners[function.name] = stack
+    return Stack(
+        file=", ".join(stack.file for stack in stacks),
+        gateway=next((stack.gateway for stack in stacks if stack.gateway), None),
+        functions=tuple(function for stack in stacks for function in stack.functions),
+        notes=tuple(note for stack in stacks for note in stack.notes),
+        reads=tuple(path for stack in stacks for path in stack.reads),
+    )
+
+
+def read_stack(data: bytes, path: Path, env: Mapping[str, str], *, substitute: bool = True) -> Stack:
+    """The file's functions, or a CliError with all its mistakes. Without `substitute`, `${NAME}` is only text."""
     problems: list[Problem] = []
     walk = Walk(problems)
     try:
-        source = read_yaml(data, str(path), env)
-        stack = _Composer(walk, source, path, env).stack()
+        source = read_yaml(data, str(path), env, substitute=substitute)
+        stack = _Composer(walk, source, path, env, substitute=substitute).stack()
     except Unreadable as error:
         problems.append(error.problem)
         stack = None
     if problems or stack is None:
         summary = f"{plural(len(problems), 'error')} in {path}, nothing was sent. All keys: faasctl help stack-file"
-        raise CliError(ExitCode.USAGE, *problems, summary=summary)
+        raise CliError(ExitCode.USAGE, *sorted(problems, key=_by_place), summary=summary)
     return stack
+
+
+def _by_place(problem: Problem) -> tuple[str, int, int]:
+    """As somebody who goes through the file meets them."""
+    place = problem.place
+    return ("", 0, 0) if place is None else (place.file, place.line or 0, place.column or 0)
 
 
 def gateway_in(data: bytes, file: str, env: Mapping[str, str]) -> str | None:
@@ -122,7 +169,9 @@ class _Composer:
     source: Source
     path: Path
     env: Mapping[str, str]
+    substitute: bool = True
     notes: list[str] = field(default_factory=list)
+    reads: list[Path] = field(default_factory=list)
 
     def stack(self) -> Stack | None:
         root = self.source.root
@@ -135,7 +184,7 @@ class _Composer:
         if not found and not self.walk.problems:
             self._problem("stack-empty", f"{self.path} has no functions", ("functions", "<key>"))
         copy = tuple(self._copied((data.get("configuration") or {}).get("copy", ())))
-        functions = tuple(self._function(name, given or {}) for name, given in found.items())
+        functions = tuple(replace(self._function(name, given or {}), copy=copy) for name, given in found.items())
         if (data.get("configuration") or {}).get("templates"):
             self._without_effect(("configuration", "templates"), "the server has its templates")
         self.notes += [
@@ -144,11 +193,10 @@ class _Composer:
         ]
         return Stack(
             file=str(self.path),
-            folder=self.path.parent,
             gateway=(data.get("provider") or {}).get("gateway"),
             functions=functions,
-            copy=copy,
             notes=tuple(self.notes),
+            reads=(self.path, *self.reads),
         )
 
     def _function(self, name: str, given: dict[str, Any]) -> Function:
@@ -190,19 +238,29 @@ class _Composer:
     def _spec(self, name: str, given: dict[str, Any], at: tuple[str, ...]) -> dict[str, Any]:
         spec: dict[str, Any] = {"name": name}
         spec |= {key: given[key] for key in _SAME_NAME if key in given}
-        spec |= {theirs: given[ours] for ours, theirs in _OTHER_NAME.items() if ours in given}
+        spec |= _renamed({key: given[key] for key in ("timeout", "body_limit") if key in given})
         if "scale" in given:
-            scale = given["scale"]
-            spec["scale"] = {("idle_seconds" if key == "idle" else key): value for key, value in scale.items()}
+            spec["scale"] = _renamed(given["scale"])
+        if "cors" in given:
+            spec["cors"] = self._cors(name, given["cors"], (*at, "cors"))
         for number, file in enumerate(given.get("environment_file", ())):
             read = self._environment_file(file, (*at, "environment_file", str(number)))
             spec["environment"] = spec.get("environment", {}) | read
         return spec
 
+    def _cors(self, name: str, cors: dict[str, Any], at: tuple[str, ...]) -> dict[str, Any]:
+        if not cors.get("origins") and (*at, "origins") not in self.walk.nodes:
+            self._problem("stack-missing-key", f"{name}: `cors` needs `origins`", (*at, "<key>"))
+        if cors.get("credentials") and "*" in cors.get("origins", ()):
+            detail = f"{name}: `cors.credentials` needs origins by name, not *: a browser refuses both together"
+            self._problem("stack-cors", detail, (*at, "credentials"))
+        return _renamed(cors)
+
     def _environment_file(self, file: str, at: tuple[str, ...]) -> dict[str, str]:
         path = self.path.parent / file
+        self.reads.append(path)
         try:
-            source = read_yaml(read_bounded(path), str(path), self.env)
+            source = read_yaml(read_bounded(path), str(path), self.env, substitute=self.substitute)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "no such name can exist"
             self._problem("stack-environment-file", f"cannot read {path}: {why}", at)
@@ -215,7 +273,7 @@ class _Composer:
         data = self.walk.read(source, source.root, ENVIRONMENT_FILE, ("<file>", str(path)))
         return dict((data or {}).get("environment") or {})
 
-    def _copied(self, paths: Iterable[str]) -> Iterator[str]:
+    def _copied(self, paths: Iterable[str]) -> Iterator[Path]:
         """`configuration: copy:` as OpenFaaS has it: inside the project, or it could take anything of the user's."""
         for number, text in enumerate(paths):
             at, path = ("configuration", "copy", str(number)), self.path.parent / text
@@ -224,7 +282,7 @@ class _Composer:
             elif not path.resolve().is_relative_to(self.path.parent.resolve()):
                 self._problem("stack-copy", f"`copy`: {text} lies outside of {self.path.parent.resolve()}", at)
             else:
-                yield text
+                yield path
 
     def _without_effect(self, at: tuple[str, ...], why: str) -> None:
         line = self.walk.nodes[(*at, "<key>")].start_mark.line + 1
@@ -238,9 +296,28 @@ class _Composer:
 
 _SAME_NAME = (
     "namespace", "environment", "secrets", "labels", "annotations", "constraints", "limits", "requests", "fprocess",
-    "readonly_root_filesystem", "contract", "concurrency", "queue", "debug",
+    "readonly_root_filesystem", "contract", "concurrency", "queue", "auth", "debug",
 )  # fmt: skip
-_OTHER_NAME = {"timeout": "timeout_seconds", "body_limit": "body_limit_mib"}
+_OTHER_NAME = {
+    "timeout": "timeout_seconds", "body_limit": "body_limit_mib", "idle": "idle_seconds",
+    "down_window": "down_window_seconds", "max_age": "max_age_seconds",
+}  # fmt: skip
+"""The server says the unit in the name; a person writes it with the value."""
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {_OTHER_NAME.get(key, key): value for key, value in values.items()}
+
+
+def _matcher(pattern: str | None, *, regex: bool) -> Callable[[str], object]:
+    if pattern is None:
+        return lambda name: True
+    if not regex:
+        return lambda name: fnmatch.fnmatchcase(name, pattern)
+    try:
+        return re.compile(pattern).search
+    except re.error as error:
+        raise usage(f"--regex {pattern!r} is no regular expression: {error}") from None
 
 
 def _exists(path: Path) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Union
 
-from faasctl.words import parse_duration, parse_memory
+from faasctl.quantities import parse_quantity
+from faasctl.words import parse_duration
 
 Shape = Union["Scalar", "ListOf", "MapOf", "Section"]
 
@@ -23,8 +24,10 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    item: Scalar
+    item: "Shape"
     expects: str
+    or_one: Scalar | None = None
+    """Where a single value stands for a list of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Section:
 
     keys: Mapping[str, Shape]
     expects: str = "a mapping"
+    extensions: bool = False
+    """Whether keys that begin with `x-` may hold anything: a place for what aliases name."""
 
 
 def _text(text: str) -> str:
@@ -91,7 +96,11 @@ def _fraction(least: float, most: float) -> Scalar:
             raise ValueError(text)
         return float(text)
 
-    return Scalar(f"a number from {least:g} to {most:g}", read)
+    return Scalar(f"a number from {_plain(least)} to {_plain(most)}", read)
+
+
+def _plain(number: float) -> str:
+    return f"{number:f}".rstrip("0").rstrip(".")
 
 
 def _duration(most: float, words: str) -> Scalar:
@@ -105,16 +114,33 @@ def _duration(most: float, words: str) -> Scalar:
 
 
 def _mebibytes(text: str) -> float:
-    mib = parse_memory(text) / 2**20
+    mib = parse_quantity(text) / 2**20
     if not 0 < mib <= 4096:
         raise ValueError(text)
-    return mib
+    return float(mib)
 
 
-def _memory(text: str) -> str:
-    if parse_memory(text) <= 0:
+def _quantity(text: str) -> str:
+    """As it was written: OpenFaaS' clients find it again letter for letter."""
+    if parse_quantity(text) <= 0:
         raise ValueError(text)
     return text
+
+
+def _count(text: str) -> str:
+    if parse_quantity(text).denominator != 1:
+        raise ValueError(text)
+    return text
+
+
+def _seconds(most: float) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        seconds = parse_duration(text)
+        if not 0 <= seconds <= most:
+            raise ValueError(text)
+        return round(seconds)
+
+    return read
 
 
 def _one_of(*words: str) -> Scalar:
@@ -134,8 +160,20 @@ VARIABLE = Scalar("a variable's name: letters, digits and _, no digit first", _m
 TEXTS = ListOf(FILLED, "a list of texts")
 VARIABLES = MapOf(TEXT, "a mapping of variables to values", name=VARIABLE)
 TEXT_BY_NAME = MapOf(TEXT, "a mapping of names to texts", name=FILLED)
-_CPU = Scalar('a share of processors, as "100m" or "0.5"', _matching(r"[0-9]{1,9}(\.[0-9]{1,9})?m?"))
-_RESOURCES = Section({"memory": Scalar('an amount of memory, as "128Mi" or "1Gi"', _memory), "cpu": _CPU})
+_DEVICES = Scalar("a whole number of devices", _count)
+_RESOURCES = Section(
+    {
+        "memory": Scalar('an amount of memory, as "128Mi" or "1.5Gi"', _quantity),
+        "cpu": Scalar('a share of processors, as "100m" or "0.5"', _quantity),
+        "nvidia.com/gpu": _DEVICES,
+        "amd.com/gpu": _DEVICES,
+        "intel.com/gpu": _DEVICES,
+    }
+)
+_ORIGIN = Scalar('an origin, as "https://app.example.org", or "*"', _matching(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+"))
+_HEADER = Scalar("a header's name", _matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"))
+_METHOD = Scalar("an HTTP method", _matching(r"[A-Z]{1,20}"))
+_HEADERS = ListOf(_HEADER, "a list of headers' names", or_one=_HEADER)
 
 FUNCTION = Section(
     {
@@ -164,18 +202,42 @@ FUNCTION = Section(
         "timeout": _duration(86_400, "1 day"),
         "queue": _whole(0, 100_000),
         "body_limit": Scalar('a size up to 4Gi, as "16Mi"', _mebibytes),
-        "contract": _one_of("http", "lambda", "cloudevent", "asgi", "model"),
+        "contract": _one_of("http", "lambda", "asgi"),
         "scale": Section(
             {
                 "min": _whole(0, 1000),
                 "max": _whole(1, 1000),
                 "idle": _duration(30 * 86_400, "30 days"),
-                "target": _fraction(0.05, 1),
+                "zero": YES_OR_NO,
+                "type": _one_of("concurrency", "rps", "capacity", "cpu", "queue"),
+                "target": _fraction(0.000001, 1_000_000),
+                "target_proportion": _fraction(0.01, 1),
+                "down_window": _duration(300, "5 minutes"),
+                "factor": _whole(0, 100),
             }
         ),
+        "cors": Section(
+            {
+                "origins": ListOf(_ORIGIN, 'a list of origins, as ["https://app.example.org"]', or_one=_ORIGIN),
+                "methods": ListOf(_METHOD, "a list of HTTP methods", or_one=_METHOD),
+                "headers": _HEADERS,
+                "expose": _HEADERS,
+                "credentials": YES_OR_NO,
+                "max_age": Scalar('a duration up to 1 day, as "10m"', _seconds(86_400)),
+            }
+        ),
+        "auth": _one_of("none", "key"),
         "debug": YES_OR_NO,
     }
 )
+
+NOT_YET = {
+    "gpu": "functions get no GPU in this version; `limits: nvidia.com/gpu` is kept, and counts later",
+    "model": "this version serves no models by itself; load it in `init` of the handler",
+    "batching": "each call is a call of the handler in this version",
+    "triggers": "functions are called over HTTP in this version",
+}
+"""Keys that are planned, each with what there is instead."""
 
 STACK = Section(
     {
@@ -183,9 +245,13 @@ STACK = Section(
         "provider": Section({"name": _one_of("openfaas", "pilotlight"), "gateway": FILLED}),
         "functions": MapOf(FUNCTION, "a mapping of names to functions", name=NAME),
         "configuration": Section(
-            {"templates": ListOf(FILLED, "a list of templates"), "copy": ListOf(FILLED, "a list of paths")}
+            {
+                "templates": ListOf(Section({"name": FILLED, "source": FILLED}), "a list of templates", or_one=FILLED),
+                "copy": ListOf(FILLED, "a list of paths"),
+            }
         ),
-    }
+    },
+    extensions=True,
 )
 
 ENVIRONMENT_FILE = Section({"environment": VARIABLES})

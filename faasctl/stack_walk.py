@@ -7,7 +7,8 @@ from typing import Any
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from faasctl.errors import Place, Problem
-from faasctl.stack_schema import ListOf, MapOf, Scalar, Section, Shape
+from faasctl.stack_schema import NOT_YET, ListOf, MapOf, Scalar, Section, Shape
+from faasctl.variables import BadReference
 from faasctl.words import did_you_mean
 from faasctl.yaml_source import Source, kind_of
 
@@ -27,6 +28,9 @@ class Walk:
             return None
         if isinstance(shape, Scalar) and isinstance(node, ScalarNode):
             return self._scalar(source, node, shape, path)
+        if isinstance(shape, ListOf) and shape.or_one and isinstance(node, ScalarNode):
+            one = self._scalar(source, node, shape.or_one, path)
+            return None if one is None else [one]
         if isinstance(shape, ListOf) and isinstance(node, SequenceNode):
             items = (self._required(source, item, shape.item, (*path, str(i))) for i, item in enumerate(node.value))
             return [item for item in items if item is not None]
@@ -43,8 +47,8 @@ class Walk:
     def _scalar(self, source: Source, node: ScalarNode, shape: Scalar, path: tuple[str, ...]) -> Any:
         try:
             text = source.text(node)
-        except ValueError as error:
-            self.problem("stack-variable", f"{_subject(path)}: {error}", source.place(node))
+        except BadReference as error:
+            self.problem("stack-variable", f"{_subject(path)}: {error}", source.at_offset(error.offset))
             return None
         if text is None:
             return None
@@ -78,7 +82,8 @@ class Walk:
         values: dict[str, Any] = {}
         for name, key, value in self._entries(source, node, path):
             if name not in shape.keys:
-                self._unknown(source, key, name, shape, path)
+                if not (shape.extensions and name.startswith("x-")):
+                    self._unknown(source, key, name, shape, path)
                 continue
             self.nodes[(*path, name, "<key>")] = key
             read = self.read(source, value, shape.keys[name], (*path, name))
@@ -89,26 +94,37 @@ class Walk:
     def _entries(
         self, source: Source, node: MappingNode, path: tuple[str, ...]
     ) -> Iterator[tuple[str, ScalarNode, Node]]:
-        """Name, its node, value; a name's second appearance is told and skipped."""
+        """Name, its node, value; a name's second appearance is told and skipped. What is merged in gives way."""
         first: dict[str, int] = {}
-        for key, value in node.value:
-            name = self._key(source, key)
-            if name is None:
-                self._wrong(source, key, f"{_subject(path)}: a key must be a text")
-            elif name in first:
+        for key, value, merged in source.entries(node):
+            name = self._key(source, key, path)
+            if name is None or not isinstance(key, ScalarNode) or (merged and name in first):
+                continue
+            if name in first:
                 place = source.place(key, remark=f"first on line {first[name]}")
                 self.problem("stack-duplicate-key", f"{_subject((*path, name))} is defined twice", place)
             else:
                 first[name] = key.start_mark.line + 1
                 yield name, key, value
 
-    def _key(self, source: Source, key: Node) -> str | None:
+    def _key(self, source: Source, key: Node, path: tuple[str, ...]) -> str | None:
+        """None for what is no name, which is told."""
         try:
-            return source.text(key) if isinstance(key, ScalarNode) else None
-        except ValueError:
+            name = source.text(key) if isinstance(key, ScalarNode) else None
+        except BadReference as error:
+            self.problem("stack-variable", f"{_subject(path)}: {error}", source.at_offset(error.offset))
             return None
+        if name is None:
+            self._wrong(source, key, f"{_subject(path)}: a key must be a text")
+        return name
 
     def _unknown(self, source: Source, key: Node, name: str, shape: Section, path: tuple[str, ...]) -> None:
+        if name in NOT_YET and len(path) == 2:
+            detail = f"{_owner(path)}: `{name}` is not there yet: {NOT_YET[name]}"
+            self.problem(
+                "stack-not-yet", detail, source.place(key), "Take the key out; all keys: faasctl help stack-file"
+            )
+            return
         near = did_you_mean(name, shape.keys)
         help_lines = () if near or len(shape.keys) > 12 else (f"Known here: {', '.join(shape.keys)}",)
         owner = f"{_owner(path)}: " if path else ""
@@ -121,7 +137,7 @@ class Walk:
     def _is_null(self, source: Source, node: ScalarNode) -> bool:
         try:
             return source.text(node) is None
-        except ValueError:
+        except BadReference:
             return False
 
 

@@ -1,12 +1,13 @@
 """`faasctl build`: a reference for each function, on stdout."""
 
-import os
 import time
+from typing import Any
 
 import click
 
-from faasctl.commands._common import client_of, json_option, server_option, stack_options
+from faasctl.commands._common import client_of, json_option, server_option
 from faasctl.commands._common import command as make_command
+from faasctl.commands._stack import Choice, stack_options
 from faasctl.output import Screen
 
 EXAMPLES = """
@@ -20,18 +21,14 @@ faasctl deploy --name hello --image $(faasctl build hello)
 @server_option
 @json_option
 @click.pass_obj
-def command(
-    screen: Screen, names: tuple[str, ...], pattern: str | None, stack_file: str | None, server: str | None
-) -> None:
-    from faasctl.rollout import Rollout, copied
-    from faasctl.stack import load_stack
+def command(screen: Screen, /, server: str | None, **options: Any) -> None:
+    from faasctl.rollout import Rollout
 
-    stack = load_stack(stack_file, os.environ)
-    functions = [function for function in stack.select(names, pattern) if names or function.handler is not None]
-    for note in stack.notes:
-        screen.say("note: ", note)
+    choice = Choice.of(options)
+    stack, chosen = choice.read(screen)
+    functions = [function for function in chosen if choice.names or function.handler is not None]
     client = client_of(server, gateway=stack.gateway, stack_file=stack.file)
-    rollout = Rollout(client, screen, time.monotonic(), copied(stack))
+    rollout = Rollout(client, screen, time.monotonic())
     results = []
     for function in functions:
         results.append(rollout.build(function))

@@ -1,21 +1,13 @@
 """`faasctl deploy`: as `up`, and without a stack file for what was built before."""
 
-import os
 import time
 from typing import Any
 
 import click
 
-from faasctl.commands._common import (
-    client_of,
-    json_option,
-    namespace_option,
-    overrides_of,
-    server_option,
-    spec_options,
-    stack_options,
-)
+from faasctl.commands._common import client_of, json_option, server_option
 from faasctl.commands._common import command as make_command
+from faasctl.commands._stack import Choice, overrides_of, spec_options, stack_options
 from faasctl.commands.up import roll_out_stack
 from faasctl.errors import usage
 from faasctl.output import Screen
@@ -30,34 +22,21 @@ faasctl deploy --name hello --image bundle/hello@sha256:...
 @stack_options
 @click.option("--image", metavar="REFERENCE", help="What `faasctl build` printed, or an image; nothing is built.")
 @click.option("--name", metavar="NAME", help="With --image: the function, without a stack file.")
-@namespace_option
 @spec_options
 @server_option
 @json_option
 @click.pass_obj
-def command(
-    screen: Screen,
-    names: tuple[str, ...],
-    pattern: str | None,
-    stack_file: str | None,
-    image: str | None,
-    name: str | None,
-    namespace: str | None,
-    variables: tuple[str, ...],
-    labels: tuple[str, ...],
-    annotations: tuple[str, ...],
-    secrets: tuple[str, ...],
-    server: str | None,
-) -> None:
-    overrides = overrides_of(variables, labels, annotations, secrets)
-    if namespace:
-        overrides["namespace"] = namespace
+def command(screen: Screen, /, image: str | None, name: str | None, server: str | None, **options: Any) -> None:
+    from dataclasses import replace
+
+    choice, overrides = Choice.of(options), overrides_of(options)
     if image is None:
-        roll_out_stack(screen, (*names, name) if name else names, pattern, stack_file, overrides, server=server)
+        names = (*choice.names, name) if name else choice.names
+        roll_out_stack(screen, replace(choice, names=names), overrides, server=server)
     elif name is not None:
         _deploy_image(screen, name, image, overrides, server)
     else:
-        _deploy_stack_image(screen, names, stack_file, image, overrides, server)
+        _deploy_stack_image(screen, choice, image, overrides, server)
 
 
 def _deploy_image(screen: Screen, name: str, image: str, overrides: dict[str, Any], server: str | None) -> None:
@@ -69,21 +48,14 @@ def _deploy_image(screen: Screen, name: str, image: str, overrides: dict[str, An
 
 
 def _deploy_stack_image(
-    screen: Screen,
-    names: tuple[str, ...],
-    stack_file: str | None,
-    image: str,
-    overrides: dict[str, Any],
-    server: str | None,
+    screen: Screen, choice: Choice, image: str, overrides: dict[str, Any], server: str | None
 ) -> None:
     """The stack file's words about one function, with another image."""
     from dataclasses import replace
 
     from faasctl.rollout import Rollout, roll_out
-    from faasctl.stack import load_stack
 
-    stack = load_stack(stack_file, os.environ)
-    functions = stack.select(names, None)
+    stack, functions = choice.read(screen)
     if len(functions) != 1:
         raise usage(f"--image goes with one function; {stack.file} has {len(functions)}", "Name one of them.")
     function = replace(functions[0], image=image, handler=None)

@@ -1,12 +1,13 @@
 """`faasctl up`: the stack file's functions, built and live."""
 
-import os
 import time
+from typing import Any
 
 import click
 
-from faasctl.commands._common import client_of, json_option, overrides_of, server_option, spec_options, stack_options
+from faasctl.commands._common import client_of, json_option, server_option
 from faasctl.commands._common import command as make_command
+from faasctl.commands._stack import Choice, overrides_of, spec_options, stack_options
 from faasctl.output import DIM, Screen
 from faasctl.words import milliseconds
 
@@ -22,42 +23,18 @@ faasctl up hello --env GREETING=hi
 @server_option
 @json_option
 @click.pass_obj
-def command(
-    screen: Screen,
-    names: tuple[str, ...],
-    pattern: str | None,
-    stack_file: str | None,
-    variables: tuple[str, ...],
-    labels: tuple[str, ...],
-    annotations: tuple[str, ...],
-    secrets: tuple[str, ...],
-    server: str | None,
-) -> None:
-    roll_out_stack(
-        screen, names, pattern, stack_file, overrides_of(variables, labels, annotations, secrets), server=server
-    )
+def command(screen: Screen, /, server: str | None, **options: Any) -> None:
+    roll_out_stack(screen, Choice.of(options), overrides_of(options), server=server)
 
 
-def roll_out_stack(
-    screen: Screen,
-    names: tuple[str, ...],
-    pattern: str | None,
-    stack_file: str | None,
-    overrides: dict[str, object],
-    *,
-    server: str | None,
-) -> None:
+def roll_out_stack(screen: Screen, choice: Choice, overrides: dict[str, Any], *, server: str | None) -> None:
     """What `up` does, and `deploy` without an image."""
-    from faasctl.rollout import Rollout, copied, roll_out
-    from faasctl.stack import load_stack
+    from faasctl.rollout import Rollout, roll_out
 
     began = time.monotonic()
-    stack = load_stack(stack_file, os.environ)
-    functions = stack.select(names, pattern)
-    for note in stack.notes:
-        screen.say("note: ", note)
+    stack, functions = choice.read(screen)
     client = client_of(server, gateway=stack.gateway, stack_file=stack.file)
-    results = roll_out(Rollout(client, screen, began, copied(stack)), functions, overrides)
+    results = roll_out(Rollout(client, screen, began), functions, overrides)
     if screen.person_reads:
         screen.say((f"{milliseconds((time.monotonic() - began) * 1000)} in all", DIM))
         if len(results) == 1 and results[0]["revision"] == 1 and not results[0]["unchanged"]:

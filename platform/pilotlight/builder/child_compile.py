@@ -3,15 +3,18 @@
 Given as `-c` to the environment's interpreter, so that the syntax is that of the Python that will run it; it imports
 the standard library only. Reading a stranger's source can take any time and memory or crash the interpreter, which is
 why it happens here. It writes no file: byte code goes to standard output, and its reader knows what it asked for.
+It is started before there is something to compile, and nobody of its own user may look into it while it waits.
 
-Standard input: a JSON list of paths below the working directory. Standard output, for each path: one line of JSON,
+Standard input: `{"directory": D, "paths": [...]}`. Standard output, for each path below D: one line of JSON,
 `{"size": N, "imports": [[module, [names], level], ...]}` and N bytes of byte code; or `{"error": {...}}`, and the end.
 """
 
 import ast
+import contextlib
 import importlib.util
 import json
 import marshal
+import os
 import resource
 import sys
 import warnings
@@ -22,9 +25,15 @@ _UNCHECKED_HASH = 0b01
 
 
 def main() -> None:
+    _close_to_others()
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     warnings.simplefilter("ignore")
-    for path in json.load(sys.stdin):
+    order = sys.stdin.buffer.read()
+    if not order:  # the server has no work, or is gone
+        return
+    given = json.loads(order)
+    os.chdir(given["directory"])
+    for path in given["paths"]:
         with open(path, "rb") as file:
             source = file.read()
         try:
@@ -32,9 +41,19 @@ def main() -> None:
             code = byte_code(source, compile(tree, f"function/{path}", "exec", dont_inherit=True))
         except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
             _say({"error": {"file": path, **described(error)}})
-            return
+            break
         _say({"size": len(code), "imports": imports_of(tree)})
         sys.stdout.buffer.write(code)
+    sys.stdout.flush()
+    os._exit(0)  # the interpreter's own end takes longer than most of the work
+
+
+def _close_to_others() -> None:
+    """A function of the same user must not change what is compiled for another (prctl PR_SET_DUMPABLE)."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
 
 
 def byte_code(source: bytes, code: Any) -> bytes:

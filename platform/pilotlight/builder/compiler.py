@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pilotlight.builder.ahead import Ahead
 from pilotlight.builder.archive import SourceFile
 from pilotlight.builder.files import SOURCE_TIME_NS, storage_errors
 from pilotlight.builder.imports import Import
 from pilotlight.builder.interpreter import Interpreter
-from pilotlight.builder.process import Command, Outcome, TimedOut, run
+from pilotlight.builder.process import Command, Outcome, TimedOut
 from pilotlight.config import Sandbox
 from pilotlight.core.errors import InvalidSource, RevisionFailed, SourceLocation
 
@@ -29,39 +30,44 @@ class Compiled:
     """By path."""
 
 
-async def compile_bundle(
-    function: Path, files: Sequence[SourceFile], handler: str, interpreter: Interpreter, sandbox: Sandbox
-) -> Compiled:
-    """Compile all Python files below `function` into its `__pycache__` folders; RevisionFailed for the first that is
-    not valid, the handler's own before all others."""
-    paths = [file.path for file in files if file.path.endswith(".py")]
-    paths.sort(key=lambda path: (path != handler, path))
-    size = sum(file.size for file in files if file.path.endswith(".py"))
-    if size > _SOURCE_BYTES:
-        raise InvalidSource(f"{size // 2**20} MiB of Python source; at most {_SOURCE_BYTES // 2**20} MiB are taken")
-    command = Command(
-        arguments=[interpreter.path, "-I", "-S", "-c", _PROGRAM.read_text()],
-        directory=function,
-        variables={},
-        stdin=json.dumps(paths).encode(),
-    )
-    limit = size * _BYTE_CODE_RATIO + 2**20
-    try:
-        outcome = await run(command, sandbox, seconds=_SECONDS, output_limit=limit)
-    except TimedOut:
-        raise InvalidSource(f"the Python source could not be compiled within {_SECONDS:g} seconds") from None
-    imports: dict[str, tuple[Import, ...]] = {}
-    answers = _answers(outcome.output)
-    with storage_errors():
-        for path in paths:
-            answer, code = next(answers, (None, b""))
-            if answer is None:
-                raise _crashed(path, outcome)
-            if "error" in answer:
-                raise _syntax_error(path, answer["error"], interpreter)
-            _write(function, path, code)
-            imports[path] = tuple(Import(module, tuple(names), level) for module, names, level in answer["imports"])
-    return Compiled(imports=imports)
+class Compiler:
+    """Compiles with one interpreter; its program waits for the next bundle."""
+
+    def __init__(self, interpreter: Interpreter, sandbox: Sandbox, staging: Path) -> None:
+        arguments: list[str | Path] = [interpreter.path, "-I", "-S", "-c", _PROGRAM.read_text()]
+        command = Command(arguments=arguments, directory=Path("/"), home=staging / "compiler", variables={})
+        self._program = Ahead(command, sandbox)
+        self._interpreter = interpreter
+
+    async def compile(self, function: Path, files: Sequence[SourceFile], handler: str) -> Compiled:
+        """Compile all Python files below `function` into its `__pycache__` folders; RevisionFailed for the first that
+        is not valid, the handler's own before all others."""
+        paths = [file.path for file in files if file.path.endswith(".py")]
+        paths.sort(key=lambda path: (path != handler, path))
+        size = sum(file.size for file in files if file.path.endswith(".py"))
+        if size > _SOURCE_BYTES:
+            raise InvalidSource(f"{size // 2**20} MiB of Python source; at most {_SOURCE_BYTES // 2**20} MiB are taken")
+        order = json.dumps({"directory": str(function), "paths": paths}).encode()
+        try:
+            outcome = await self._program.run(order, seconds=_SECONDS, output_limit=size * _BYTE_CODE_RATIO + 2**20)
+        except TimedOut:
+            raise InvalidSource(f"the Python source could not be compiled within {_SECONDS:g} seconds") from None
+        return Compiled(imports=self._taken(function, paths, outcome))
+
+    def _taken(self, function: Path, paths: Sequence[str], outcome: Outcome) -> dict[str, tuple[Import, ...]]:
+        """Each file's byte code into its place; what it imports."""
+        imports: dict[str, tuple[Import, ...]] = {}
+        answers = _answers(outcome.output)
+        with storage_errors():
+            for path in paths:
+                answer, code = next(answers, (None, b""))
+                if answer is None:
+                    raise _crashed(path, outcome)
+                if "error" in answer:
+                    raise _syntax_error(path, answer["error"], self._interpreter)
+                _write(function, path, code)
+                imports[path] = tuple(Import(module, tuple(names), level) for module, names, level in answer["imports"])
+        return imports
 
 
 def _answers(output: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from pilotlight.builder.index import redacted
+from pilotlight.builder.known import meant_by
 from pilotlight.builder.requirements import Requirement, Requirements, normalised
 from pilotlight.core.errors import InvalidRequirements, PilotlightError, SourceLocation, StorageFull, Unavailable
 
@@ -36,6 +38,13 @@ _REFUSED = _kind(
 """uv takes such an index for one that lacks the package, and says the rest in a hint."""
 
 _P = r"`?([A-Za-z0-9][A-Za-z0-9._-]*)"
+_NO_SUCH_PACKAGE = _kind(
+    "requirement-not-found",
+    rf"{_P} was not found in the (?:package registry|provided package locations|cache)",
+    "no package is called `{name}`",
+    "Correct the name in requirements.txt and build again.",
+)
+"""What the resolver concludes from it says nothing more."""
 _KINDS = (
     _kind(
         "requirement-not-found",
@@ -63,12 +72,7 @@ _KINDS = (
         "`{name}` has no wheel for this Python and machine",
         "Ask for a version that has a wheel for this Python and machine.",
     ),
-    _kind(
-        "requirement-not-found",
-        rf"{_P} was not found in the (?:package registry|provided package locations|cache)",
-        "no package is called `{name}`",
-        "Correct the name in requirements.txt and build again.",
-    ),
+    _NO_SUCH_PACKAGE,
     _kind(
         "requirement-no-version",
         rf"(?:Because|and) (?:there (?:is|are) no versions? of|only(?: the following versions of)?) {_P}",
@@ -129,12 +133,24 @@ def _error(
     kind: _Kind, name: str | None, reason: list[str], requirements: Requirements, python: str
 ) -> PilotlightError:
     requirement = _about(name, reason, requirements)
-    location = None if requirement is None else requirement.location
+    location = None if requirement is None else _at_name(requirement)
     shown = re.split(r"[=<>!~]", name)[0] if name else "a package"
     sentence = kind.sentence.format(name=shown).replace("this Python", f"Python {python}")
     if kind.slug.startswith("index-"):
         return Unavailable(_detail(sentence, None, reason), slug=kind.slug, hint=kind.hint)
+    if kind is _NO_SUCH_PACKAGE and requirement is not None and requirement.name == normalised(shown):
+        meant = " or ".join(f"`{package}`" for package in meant_by(shown))
+        hint = f"Did you mean {meant}? {kind.hint}" if meant else kind.hint
+        return InvalidRequirements(_detail(sentence, location, []), slug=kind.slug, location=location, hint=hint)
     return InvalidRequirements(_detail(sentence, location, reason), slug=kind.slug, location=location, hint=kind.hint)
+
+
+def _at_name(requirement: Requirement) -> SourceLocation:
+    """The requirement's line, with the column of its name."""
+    location = requirement.location
+    words = re.finditer(r"[A-Za-z0-9][A-Za-z0-9._-]*", location.source or "")
+    column = next((word.start() + 1 for word in words if normalised(word[0].rstrip(".-")) == requirement.name), None)
+    return replace(location, column=column)
 
 
 def _about(name: str | None, reason: list[str], requirements: Requirements) -> Requirement | None:

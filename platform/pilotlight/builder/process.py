@@ -15,7 +15,7 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -55,6 +55,8 @@ class Command:
     """Its working directory, its HOME and its TMPDIR."""
     variables: Mapping[str, str]
     stdin: bytes = b""
+    home: Path | None = None
+    """HOME, TMPDIR and the mark, where they are not the working directory."""
 
 
 async def run(
@@ -66,24 +68,63 @@ async def run(
     on_line: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Run it to its end. TimedOut when it takes too long; a longer output than `output_limit` is cut."""
-    async with _started(command, sandbox) as popen:
-        pipes = asyncio.gather(
-            _read(_fd(popen.stdout), output_limit),
-            _read_lines(_fd(popen.stderr), on_line),
-            _write(popen.stdin, command.stdin),
-        )
-        try:
-            async with asyncio.timeout(seconds):
-                await _exited(popen)
-                _kill_group(popen)  # a child of it that lives on would hold the pipes open
-                output, lines, _ = await pipes
-        except TimeoutError:
-            raise TimedOut from None
-        finally:
-            pipes.cancel()
-            with suppress(asyncio.CancelledError):
-                await pipes
+    popen = start(command, sandbox)
+    return await finish(popen, command.stdin, seconds=seconds, output_limit=output_limit, on_line=on_line)
+
+
+def start(command: Command, sandbox: Sandbox) -> "subprocess.Popen[bytes]":
+    """Start it, with nothing on its standard input yet; whoever does ends it by `finish` or `end`."""
+    user: dict[str, object] = (
+        {} if sandbox.uid is None else {"user": sandbox.uid, "group": sandbox.gid, "extra_groups": []}
+    )
+    # A fork, 2 ms; a thread could leave a process behind on cancellation.
+    popen: subprocess.Popen[bytes] = subprocess.Popen(
+        list(command.arguments),
+        cwd=command.directory,
+        env=_base_variables(command.home or command.directory) | dict(command.variables),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        umask=0o022,
+        **user,  # type: ignore[call-overload]
+    )
+    return popen
+
+
+async def finish(
+    popen: "subprocess.Popen[bytes]",
+    stdin: bytes,
+    *,
+    seconds: float,
+    output_limit: int = 0,
+    on_line: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Give it its input and see it to its end, which comes in any case. TimedOut when it takes too long."""
+    pipes = asyncio.gather(
+        _read(_fd(popen.stdout), output_limit), _read_lines(_fd(popen.stderr), on_line), _write(popen.stdin, stdin)
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            await _exited(popen)
+            _kill_group(popen)  # a child of it that lives on would hold the pipes open
+            output, lines, _ = await pipes
+    except TimeoutError:
+        raise TimedOut from None
+    finally:
+        pipes.cancel()
+        with suppress(asyncio.CancelledError):
+            await pipes
+        end(popen)
     return Outcome(status=popen.returncode, lines=tuple(lines), output=output)
+
+
+def end(popen: "subprocess.Popen[bytes]") -> None:
+    """Kill it and whatever it started in its group; ended already is fine."""
+    _kill_group(popen)
+    popen.wait()
+    for pipe in (popen.stdin, popen.stdout, popen.stderr):
+        _close(pipe)
 
 
 def end_marked(folder: Path, python: Path, sandbox: Sandbox) -> None:
@@ -114,33 +155,10 @@ def _base_variables(directory: Path) -> dict[str, str]:
     }
 
 
-@asynccontextmanager
-async def _started(command: Command, sandbox: Sandbox) -> AsyncIterator["subprocess.Popen[bytes]"]:
-    user: dict[str, object] = (
-        {} if sandbox.uid is None else {"user": sandbox.uid, "group": sandbox.gid, "extra_groups": []}
-    )
-    popen = subprocess.Popen(  # noqa: ASYNC220 (a fork, 2 ms; a thread could leave a process behind on cancellation)
-        list(command.arguments),
-        cwd=command.directory,
-        env=_base_variables(command.directory) | dict(command.variables),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        umask=0o022,
-        **user,  # type: ignore[call-overload]
-    )
-    try:
-        yield popen
-    finally:
-        _kill_group(popen)
-        popen.wait()
-        for pipe in (popen.stdin, popen.stdout, popen.stderr):
-            _close(pipe)
-
-
 def _kill_group(popen: "subprocess.Popen[bytes]") -> None:
-    """Its leader was not reaped yet, so that the group's number is still its own."""
+    """While its leader was not reaped, so that the group's number is still its own."""
+    if popen.returncode is not None:
+        return
     with suppress(ProcessLookupError):
         os.killpg(popen.pid, signal.SIGKILL)
 

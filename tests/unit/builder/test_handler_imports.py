@@ -1,13 +1,15 @@
 """What a zygote could import ahead: what a handler's modules import when they are loaded, without the bundle's own."""
 
 import ast
+import subprocess
+import sys
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotlight.builder.child_compile import imports_of
-from pilotlight.builder.imports import Candidate, Import, candidates
+from pilotlight.builder.imports import IN_EVERY_ZYGOTE, Candidate, Import, candidates
 
 
 def found(**sources: str) -> list[Any]:
@@ -85,3 +87,12 @@ def test_any_imports_give_sorted_names_of_no_local_module(lines: list[str]) -> N
     modules = names(handler="\n".join(lines), b="import g\n", d="")
     assert modules == sorted(set(modules))
     assert not {"b", "d", "function"} & set(modules)
+
+
+def test_modules_said_to_be_in_every_zygote_are_there() -> None:
+    source = (
+        "import sys, pilotlight_runtime.zygote\nfrom pilotlight_runtime.contracts import CONTRACTS, contract_named\n"
+        "for name in CONTRACTS: contract_named(name)\nprint(*sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-P", "-c", source], capture_output=True, text=True, check=True)
+    assert set(ran.stdout.split()) >= IN_EVERY_ZYGOTE

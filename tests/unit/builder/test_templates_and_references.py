@@ -65,3 +65,37 @@ def test_anything_else_is_no_reference(image: str) -> None:
 def test_any_text_is_a_reference_or_not(text: str) -> None:
     found = parse_reference(text)
     assert found is None or reference(*found) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "contract", "handlers"),
+    [
+        ("python3-lambda", "lambda", ("handler", "lambda_function", "app")),
+        ("python3-asgi", "asgi", ("handler", "main", "app")),
+    ],
+)
+def test_the_other_templates_share_the_first_ones_prime_script(
+    name: str, contract: str, handlers: tuple[str, ...]
+) -> None:
+    found = load_template(TEMPLATES, name)
+    assert (found.contract, found.handlers) == (contract, handlers)
+    assert found.prime == load_template(TEMPLATES, "python3-http").prime
+
+
+def test_a_template_that_is_like_another_takes_what_it_does_not_give(tmp_path: Path) -> None:
+    for name, text in (
+        ("base", "language: base\nrequirements: [six]\npreimport: [csv]\n"),
+        ("mine", "language: mine\nlike: base\npreimport: [cgi]\n"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "template.yml").write_text(text)
+    found = load_template(tmp_path, "mine")
+    assert (found.requirements, found.preimport) == (("six",), ("cgi",))
+    before = found.digest
+    (tmp_path / "base/template.yml").write_text("language: base\nrequirements: [six, idna]\n")
+    assert load_template(tmp_path, "mine").digest != before
+
+
+def test_a_template_that_is_like_nothing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="no template called 'gone'"):
+        load_template(template(tmp_path, "language: mine\nlike: gone\n"), "mine")

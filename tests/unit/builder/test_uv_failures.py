@@ -92,7 +92,7 @@ CASES = {
         ],
         "requirement-not-found",
         1,
-        "\n  Because pilow was not found",
+        "requirements.txt:1: no package is called `pilow`",
     ),
 }
 
@@ -113,6 +113,23 @@ def test_a_dependency_that_is_missing_points_to_what_needs_it() -> None:
     error = failure_of(lines, requirements("six\nbar\n"), "3.11.2")
     assert error.location
     assert (error.slug, error.location.line) == ("requirement-not-found", 2)
+    assert "bar==1 depends on foo" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("pilow", "`pillow`"), ("sklearn", "`scikit-learn`"), ("cv2", "`opencv-python-headless`")]
+)
+def test_a_name_that_is_none_brings_the_well_known_one(name: str, meant: str) -> None:
+    lines = [FAILED, f"cause: Because {name} was not found in the package registry and you require {name}"]
+    error = failure_of(lines, requirements(f"six\n{name} >= 1  # why\n"), "3.11.2")
+    assert error.hint.startswith(f"Did you mean {meant}?")
+    assert error.location
+    assert (error.location.line, error.location.column) == (2, 1)
+
+
+def test_a_name_like_nothing_known_brings_no_guess() -> None:
+    lines = [FAILED, "cause: Because zzzqqq was not found in the package registry and you require zzzqqq"]
+    assert "Did you mean" not in failure_of(lines, requirements("zzzqqq\n"), "3.11.2").hint
 
 
 @pytest.mark.parametrize(
