@@ -345,7 +345,7 @@ def test_a_mistake_in_what_is_merged_is_told_where_it_stands(mistakes: Mistakes)
 
 
 def test_a_small_file_cannot_stand_for_a_huge_one(mistakes: Mistakes) -> None:
-    many = "".join(f"  f{number}: {{<<: [{', '.join(['*a'] * 2000)}]}}\n" for number in range(100))
+    many = "".join(f"  f{number}: {{<<: [{', '.join(['*a'] * 500)}]}}\n" for number in range(20))
     keys = ", ".join(f"x{number}: 1" for number in range(1000))
     problems = mistakes(f"x-a: &a {{{keys}}}\nfunctions:\n{many}")
     assert any("stand for more than" in problem.detail for problem in problems)

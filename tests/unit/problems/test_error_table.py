@@ -1,6 +1,7 @@
 """Every error that a user can meet has its row: found by reading the sources, not by remembering to add it."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +23,13 @@ FIRST_ARGUMENT = {"failed", "LoadFailed", "CannotServe", "_error", "_kind", "_pr
 """Calls whose first text with a hyphen is a slug."""
 
 
-def slugs_raised() -> Iterator[tuple[str, str]]:
+@functools.cache
+def slugs_raised() -> tuple[tuple[str, str], ...]:
     """(slug, where) of each slug that stands in the sources as it is."""
+    return tuple(_slugs_raised())
+
+
+def _slugs_raised() -> Iterator[tuple[str, str]]:
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             for text in _slugs_of(node):

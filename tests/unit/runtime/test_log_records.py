@@ -52,7 +52,7 @@ def test_what_only_looks_like_a_record_is_none(line: bytes) -> None:
     assert parse_line(line).microseconds is None
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.text(st.sampled_from("aé€😀\n"), max_size=20), st.integers(1, 40_000))
 def test_long_lines_are_cut_into_pieces_that_join_to_the_line(text: str, times: int) -> None:
     data = (text * (times * 4 // max(1, len(text)))).encode()
