@@ -18,6 +18,7 @@ from pilotlight.core.spec import function_key
 from pilotlight.providers.base import Event, Launch, Pool, Provider
 from pilotlight.providers.process import ProcessProvider
 from pilotlight.providers.process.cgroups import Groups
+from tests.engines import TEST_IMAGE
 
 HELLO = function_key("hello", "test")
 POOL = Pool(environment="env", namespace="test")
@@ -98,7 +99,8 @@ def _base_python() -> str:
 
 
 def a_launch(replica: str, **changes: Any) -> Launch:
-    return replace(Launch(id=replica, function=HELLO, revision="1", bundle="hello", pool=POOL), **changes)
+    launch = Launch(id=replica, function=HELLO, revision="1", bundle="hello", pool=POOL, image=TEST_IMAGE)
+    return replace(launch, **changes)
 
 
 class Watch:
@@ -140,7 +142,10 @@ async def eventually(holds: Callable[[], object], seconds: float = 10.0) -> None
 async def call(address: str, body: str = "", path: str = "/") -> str:
     """One request to a replica; the body of its answer, which must be a 200."""
     async with asyncio.timeout(10):
-        reader, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+        if address.startswith("tcp:"):
+            reader, writer = await asyncio.open_connection(*address.removeprefix("tcp:").rsplit(":", 1))
+        else:
+            reader, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write((head + body).encode())
         answer = (await reader.read()).decode()

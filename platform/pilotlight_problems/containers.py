@@ -31,8 +31,8 @@ ROWS = (
     Row(
         "image-build-failed", 400, 1,
         "A step of the image's build failed.",
-        "A command of the template's Dockerfile, or of your own, exited with an error; the error has its last lines and "
-        "the Dockerfile's line.",
+        "A command of the template's Dockerfile, or of your own, exited with an error; the error has its last lines "
+        "and the Dockerfile's line.",
         "Correct that line, or what it works on, then: faasctl up",
     ),
     Row(

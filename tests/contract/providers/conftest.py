@@ -4,6 +4,7 @@ A test opens providers, lets them crash, and makes replicas print, die or fail t
 A new backend adds one world here and no test.
 """
 
+import asyncio
 import json
 import os
 import shutil
@@ -17,13 +18,21 @@ from typing import Any, Protocol
 import pytest
 
 from pilotlight.config import Settings
+from pilotlight.engine.client import Engine
 from pilotlight.providers.base import Ended, Launch, Pool, Provider
+from pilotlight.providers.docker import DockerOptions, DockerProvider
+from pilotlight.providers.docker.containers import name_of
+from pilotlight.providers.docker.provider import owner_of
 from pilotlight.providers.fake import FakeBackend, FakeProvider
 from pilotlight.providers.process import ProcessProvider
+from tests.engines import docker_engine
 from tests.provider_support import Installation, Watch, a_launch, call, installed
 
 
 class World(Protocol):
+    phases: tuple[str, ...]
+    """The last ones of a start."""
+
     async def open(self, **changes: Any) -> Provider: ...
 
     def crash(self, provider: Provider) -> None:
@@ -49,6 +58,7 @@ class FakeWorld:
     backend: FakeBackend = field(default_factory=FakeBackend)
     provider: FakeProvider | None = None
     script: dict[str, Any] = field(default_factory=dict)
+    phases: tuple[str, ...] = ("load", "init", "listen")
 
     async def open(self, **changes: Any) -> Provider:
         self.provider = FakeProvider(self.backend, start_delay=0.001, **self.script, **changes)
@@ -89,6 +99,7 @@ class ProcessWorld:
     installation: Installation
     data_dir: Path
     provider: ProcessProvider | None = None
+    phases: tuple[str, ...] = ("load", "init", "listen")
 
     async def open(self, **changes: Any) -> Provider:
         self.provider = self.installation.provider(self.data_dir, **changes)
@@ -124,6 +135,52 @@ class ProcessWorld:
         shutil.rmtree(self.data_dir)
 
 
+@dataclass
+class DockerWorld:
+    """Containers of an image that is not ours."""
+
+    engine: Engine
+    data_dir: Path
+    provider: DockerProvider | None = None
+    phases: tuple[str, ...] = ("create", "start", "listen")
+
+    async def open(self, **changes: Any) -> Provider:
+        settings = Settings(data_dir=self.data_dir, **changes)
+        self.provider = DockerProvider(settings=settings, options=DockerOptions(pull="never", slots=4))
+        await self.provider.open()
+        return self.provider
+
+    def crash(self, provider: Provider) -> None:
+        assert isinstance(provider, DockerProvider)
+        provider._leave()
+
+    async def kill(self, replica: str) -> None:
+        await self.engine.call(lambda client: client.kill(self._name(replica)))
+
+    async def say(self, replica: str, text: str) -> None:
+        """Until the engine has heard it, too: its log is not written by the one who prints."""
+        found = await self.engine.call(lambda client: client.inspect_container(self._name(replica)))
+        (network,) = found["NetworkSettings"]["Networks"].values()
+        await call(f"tcp:{network['IPAddress']}:8080", text)
+        async with asyncio.timeout(10):
+            while text.encode() not in await self.engine.call(lambda client: client.logs(self._name(replica))):
+                await asyncio.sleep(0.005)
+
+    def broken(self, replica: str) -> Launch:
+        pytest.skip("an image that is not ours says nothing of files and lines")
+
+    def impossible(self, replica: str) -> Launch:
+        return a_launch(replica, node="elsewhere")
+
+    async def close(self) -> None:
+        if self.provider is not None and not self.provider._closing:
+            await self.provider.close(keep=False)
+        shutil.rmtree(self.data_dir)
+
+    def _name(self, replica: str) -> str:
+        return name_of(owner_of(self.data_dir), replica)
+
+
 @pytest.fixture(scope="session")
 def installation() -> Iterator[Installation]:
     with installed() as made:
@@ -133,14 +190,16 @@ def installation() -> Iterator[Installation]:
 WORLDS: dict[str, Callable[[pytest.FixtureRequest], World]] = {
     "fake": lambda _request: FakeWorld(),
     "process": lambda request: ProcessWorld(request.getfixturevalue("installation"), _data_dir()),
+    "docker": lambda _request: DockerWorld(docker_engine(), _data_dir()),
 }
+MARKS = {"docker": (pytest.mark.docker, pytest.mark.xdist_group("docker"))}
 
 
 def _data_dir() -> Path:
     return Path(tempfile.mkdtemp(prefix="pilotlight-data-"))
 
 
-@pytest.fixture(params=WORLDS)
+@pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, ())) for name in WORLDS])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     made = WORLDS[request.param](request)
     yield made
