@@ -83,6 +83,12 @@ def test_an_exception_is_described_in_one_line() -> None:
 
     assert describe(ValueError("two\nlines")) == "ValueError: two lines"
     assert describe(KeyError()) == "KeyError"
+
+
+def test_of_a_message_of_megabytes_the_beginning_is_told() -> None:
+    told = describe(ValueError("x" * 10**7))
+    assert told.startswith("ValueError: xxx")
+    assert len(told) < 3000
     assert describe(Odd()) == "Odd"
 
 
