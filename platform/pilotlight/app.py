@@ -10,10 +10,12 @@ leaves them to the next start. `--stop-all` ends what a control plane that died 
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -23,13 +25,18 @@ from pilotlight import __version__
 from pilotlight.api.auth import Credentials
 from pilotlight.api.server import make_app, serving
 from pilotlight.builder.builder import Builder
+from pilotlight.builder.docker import ImageBuilder
+from pilotlight.builder.image_functions import ImageFunctions
+from pilotlight.builder.index import index_settings
 from pilotlight.builder.interpreter import choose_interpreter, ensure_reachable
 from pilotlight.builder.layer import ensure_layer
-from pilotlight.config import Settings, build_sandbox, claim_private_dir, sandbox_user
+from pilotlight.config import Sandbox, Settings, build_sandbox, claim_private_dir, sandbox_user
 from pilotlight.control.plane import ControlPlane
 from pilotlight.core.errors import InvalidSetting, PilotlightError
+from pilotlight.engine import connect
 from pilotlight.log_lines import LogLines
 from pilotlight.providers.base import Provider
+from pilotlight.providers.docker import DockerProvider
 from pilotlight.providers.process import cgroups
 from pilotlight.providers.process.provider import ProcessProvider
 from pilotlight.store.counts import CountTable
@@ -92,14 +99,18 @@ async def _stop_all(settings: Settings) -> int:
 
 @asynccontextmanager
 async def _parts(settings: Settings) -> AsyncIterator[tuple[Store, Builder, Provider]]:
-    if settings.provider != "process":
-        raise InvalidSetting(f"provider: there is no provider {settings.provider!r}; known: process", field="provider")
+    if settings.provider not in ("process", "docker"):
+        raise InvalidSetting(
+            f"provider: there is no provider {settings.provider!r}; known: process, docker", field="provider"
+        )
     sandbox = sandbox_user(settings)
     claim_private_dir(settings.data_dir, 0o711 if sandbox.uid is not None else 0o700)
     await ensure_reachable(settings.data_dir, sandbox)
     python = await choose_interpreter(settings.python, sandbox)
     layer = await ensure_layer(settings.data_dir)
-    builder = Builder(
+    of_images = settings.provider == "docker"
+    chosen = partial(ImageFunctions, images=partial(_images, settings, layer)) if of_images else Builder
+    builder = chosen(
         settings=settings.build,
         data_dir=settings.data_dir,
         templates_dir=_templates_dir(settings),
@@ -107,7 +118,16 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Store, Builder, Prov
         sandbox=build_sandbox(settings),
         layer=layer,
     )
-    provider = ProcessProvider(
+    provider = DockerProvider(settings=settings) if of_images else _processes(settings, sandbox, layer, builder)
+    store = await Store.open(settings.data_dir / "store.db")
+    try:
+        yield store, builder, provider
+    finally:
+        await store.close()
+
+
+def _processes(settings: Settings, sandbox: Sandbox, layer: Path, builder: Builder) -> Provider:
+    return ProcessProvider(
         settings=settings,
         sandbox=sandbox,
         layer=layer,
@@ -116,11 +136,12 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Store, Builder, Prov
         groups=cgroups.delegated(),
         prime=lambda environment: _existing(builder.environment_dir(environment) / "prime.py"),
     )
-    store = await Store.open(settings.data_dir / "store.db")
-    try:
-        yield store, builder, provider
-    finally:
-        await store.close()
+
+
+async def _images(settings: Settings, layer: Path) -> ImageBuilder:
+    """At the first build: what talks to an engine connects again by itself later on."""
+    engine = await asyncio.to_thread(connect, settings.docker.url, call_seconds=settings.docker.call_seconds)
+    return ImageBuilder(engine, runtime=layer, index=index_settings(os.environ))
 
 
 @asynccontextmanager

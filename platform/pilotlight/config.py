@@ -12,7 +12,7 @@ import pwd
 import stat
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 
@@ -118,6 +118,38 @@ class DiskSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DockerSettings:
+    """For `provider: docker`."""
+
+    url: str | None = None
+    """`unix:///PATH`, `tcp://HOST:PORT` or `ssh://HOST`; None takes DOCKER_HOST and its companions from the
+    environment, else /var/run/docker.sock."""
+
+    pull: Literal["missing", "always", "never"] = "missing"
+    """When an image is pulled at a start. `always` finds a tag that was moved, and costs a request to the registry for
+    each start."""
+
+    reach: Literal["auto", "container", "published"] = "auto"
+    """How replicas are called: by their container's address, or by a port published on 127.0.0.1, which takes a hop
+    more. `auto` takes addresses where this machine is the gateway of the containers' network."""
+
+    run_as: str = "10001:10001"
+    """Who runs in images that name no user of their own, or root. Images with a user keep it."""
+
+    read_only: bool = True
+    """The root file system; /tmp can always be written to."""
+
+    slots: int = 100
+    """Requests at once in an image that is not ours, when its function does not say: only the image knows better."""
+
+    memory_mib: int | None = None
+    """For functions without `limits: memory:`; None leaves them the whole machine."""
+
+    call_seconds: float = 60.0
+    """How long the engine may take for one answer, pulls and builds apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     data_dir: Path
     """Store, environments, bundles, logs, credentials."""
@@ -157,6 +189,7 @@ class Settings:
     build: BuildSettings = field(default_factory=BuildSettings)
     control: ControlSettings = field(default_factory=ControlSettings)
     disk: DiskSettings = field(default_factory=DiskSettings)
+    docker: DockerSettings = field(default_factory=DockerSettings)
 
     @property
     def run_dir(self) -> Path:

@@ -60,13 +60,14 @@ def launch_of(
         pool=pool,
         contract=spec.contract or revision.bundle.contract,
         handler=revision.bundle.handler,
-        variables=spec.environment | _told(gateway, limits),
+        variables=spec.environment | _told(gateway, limits) | ({"fprocess": spec.fprocess} if spec.fprocess else {}),
         limits=limits,
         concurrency=spec.concurrency,
         timeout_seconds=spec.timeout_seconds,
         max_stream_seconds=max_stream_seconds,
         debug=spec.debug,
         node=node,
+        image=revision.bundle.image,
     )
 
 

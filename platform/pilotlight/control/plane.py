@@ -31,6 +31,7 @@ from pilotlight.control.secrets import Secrets
 from pilotlight.control.state import FunctionState
 from pilotlight.control.views import Deployed, DeployMode, FunctionView
 from pilotlight.core.errors import FunctionNotFound, InvalidSpec, Unavailable
+from pilotlight.core.naming import digest_of
 from pilotlight.core.revision import Bundle
 from pilotlight.core.spec import FunctionKey, FunctionSpec, split_key
 from pilotlight.providers.base import LogLine, Node, Provider, Running, Usage
@@ -221,6 +222,9 @@ class ControlPlane:
 
     def _bundle_of(self, spec: FunctionSpec) -> Bundle:
         reference = parse_reference(spec.image)
+        if reference is None and self._provider.name == "docker":
+            digest = digest_of([b"image", spec.image.encode()])
+            return Bundle(digest=digest, environment="", template="image", contract="http", image=spec.image)
         if reference is None:
             raise InvalidSpec(
                 f"image: {spec.image} is no bundle, and the {self._provider.name} provider runs nothing else",

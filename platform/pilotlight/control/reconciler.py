@@ -139,6 +139,7 @@ class Reconciler:
             address=running.address,
             slots=running.slots,
             phases=dict(running.phases),
+            reuse_idle_seconds=running.reuse_idle_seconds,
         )
         self._enter(state, replica)
         wanted = state.count(ReplicaState.STARTING, ReplicaState.READY)
@@ -153,7 +154,13 @@ class Reconciler:
 
     def add_ready(self, state: FunctionState, replica: str, launched: Launched, why: str) -> None:
         """A replica that is ready enters its function's route (with the next `publish`)."""
-        starting = Replica(id=replica, function=state.key, revision=state.revision.id, node=launched.running.node)
+        starting = Replica(
+            id=replica,
+            function=state.key,
+            revision=state.revision.id,
+            node=launched.running.node,
+            reuse_idle_seconds=launched.running.reuse_idle_seconds,
+        )
         address, slots, phases = launched.running.address, launched.slots, launched.phases
         self._enter(state, starting.to(ReplicaState.READY, why, address=address, slots=slots, phases=phases))
         state.ready_at[replica] = self._now()

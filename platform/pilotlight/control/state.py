@@ -91,7 +91,9 @@ class FunctionState:
         self.window.record(now, level.waiting + level.in_flight)
         if scale.type == "rps" or scale.factor:
             self.calls = self.calls or CounterRate()
-            self.calls.read(now, level.calls - (level.errors if scale.factor else 0))
+            # Who has no key must not be able to start replicas.
+            counted = level.calls - level.strangers
+            self.calls.read(now, counted - (level.errors if scale.factor else 0))
 
     def load(self, level: Levelled | None, now: float) -> Load:
         """The autoscaler's view at this moment."""
@@ -215,4 +217,5 @@ def _endpoints(replicas: Iterable[Replica]) -> Iterable[Endpoint]:
                 slots=replica.slots,
                 draining=replica.state is ReplicaState.DRAINING,
                 phases=replica.phases,
+                reuse_idle_seconds=replica.reuse_idle_seconds,
             )

@@ -49,6 +49,8 @@ class Replica:
     slots: int = 0
     phases: dict[str, float] = field(default_factory=dict)
     """Milliseconds of each phase of its start, in order."""
+    reuse_idle_seconds: float = 300.0
+    """An idle connection to it is not used again after this long."""
     story: tuple[str, ...] = ()
 
     def to(self, new: ReplicaState, why: str, **changes: object) -> "Replica":

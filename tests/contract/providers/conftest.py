@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 import pytest
 
-from pilotlight.config import Settings
+from pilotlight.config import DockerSettings, Settings
 from pilotlight.engine.client import Engine
 from pilotlight.providers.base import Ended, Launch, Pool, Provider
-from pilotlight.providers.docker import DockerOptions, DockerProvider
+from pilotlight.providers.docker import DockerProvider
 from pilotlight.providers.docker.containers import name_of
 from pilotlight.providers.docker.provider import owner_of
 from pilotlight.providers.fake import FakeBackend, FakeProvider
@@ -145,8 +145,8 @@ class DockerWorld:
     phases: tuple[str, ...] = ("create", "start", "listen")
 
     async def open(self, **changes: Any) -> Provider:
-        settings = Settings(data_dir=self.data_dir, **changes)
-        self.provider = DockerProvider(settings=settings, options=DockerOptions(pull="never", slots=4))
+        docker = DockerSettings(pull="never", slots=4)
+        self.provider = DockerProvider(settings=Settings(data_dir=self.data_dir, docker=docker, **changes))
         await self.provider.open()
         return self.provider
 

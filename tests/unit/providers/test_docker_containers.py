@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilotlight.config import DockerSettings
 from pilotlight.core.errors import PilotlightError, RevisionFailed, StartFailed
 from pilotlight.engine.failures import Refused, pull_failure, start_failure
 from pilotlight.providers.base import Limits, LogLine
 from pilotlight.providers.docker.containers import Place, bounds, creation, record_of, unix_seconds
 from pilotlight.providers.docker.ends import Death, how_it_ended
 from pilotlight.providers.docker.logs import merged, parse_frames
-from pilotlight.providers.docker.options import DockerOptions
 from pilotlight.providers.docker.probe import parse_head
 from pilotlight.providers.docker.surroundings import _with_tag
 from pilotlight.providers.docker.usage import usage_of
@@ -24,7 +24,7 @@ IMAGE: dict[str, Any] = {"Id": "sha256:1", "Config": {"User": ""}}
 
 
 def created(place: Place = PLACE, image: dict[str, Any] = IMAGE, **changes: Any) -> dict[str, Any]:
-    return creation(a_launch("a", **changes), image, place, DockerOptions())
+    return creation(a_launch("a", **changes), image, place, DockerSettings())
 
 
 def inspected(body: dict[str, Any], **state: Any) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def test_an_image_without_a_configuration_has_no_user() -> None:
 
 
 def test_a_limit_below_the_engines_minimum_is_raised_with_a_note() -> None:
-    found = bounds(a_launch("a", limits=Limits(memory_mib=4, cpu_milli=1)), DockerOptions())
+    found = bounds(a_launch("a", limits=Limits(memory_mib=4, cpu_milli=1)), DockerSettings())
     assert (found.memory_mib, found.cpu_milli) == (6, 10)
     assert [note.split(":")[0] for note in found.notes] == ["limits.memory", "limits.cpu"]
 

@@ -62,3 +62,13 @@ def test_a_replicas_own_word_comes_first() -> None:
 def test_words_of_replicas_become_ours(said: str, reason: str) -> None:
     ended = how_it_ended("a", status=Status(code=0), stopping=False, cause=Ending(reason=said, detail="why"))
     assert (ended.reason, ended.detail) == (reason, "why")
+
+
+def test_what_a_function_said_of_its_end_is_kept_in_part() -> None:
+    """An exception's message may be megabytes, and a route has the last ends of its function."""
+    said = Failed(slug="init-failed", detail="x" * 10**6, file="f" * 10**6, source="s" * 10**6)
+    ended = how_it_ended("a", status=Status(code=0), stopping=False, cause=said)
+    assert ended.detail.endswith("xxx...")
+    assert ended.file is not None
+    assert ended.source is not None
+    assert max(len(ended.detail), len(ended.file), len(ended.source)) < 5000

@@ -1,0 +1,127 @@
+"""What is done when a container has ended: find out why, tell it, write down what it printed, and remove it all."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from pilotlight.core.errors import PilotlightError
+from pilotlight.core.spec import FunctionKey
+from pilotlight.engine.client import Engine
+from pilotlight.engine.failures import Refused
+from pilotlight.providers.base import Ended, LogLine
+from pilotlight.providers.docker.containers import unix_seconds
+from pilotlight.providers.docker.ends import Death, how_it_ended
+from pilotlight.providers.docker.folders import Folders
+from pilotlight.providers.docker.logs import ContainerLogs, archive
+from pilotlight.providers.docker.replica import Replica
+from pilotlight.providers.process.logfiles import LogFiles
+
+log = structlog.get_logger(__name__)
+
+LAST_LINES = 20
+KILLED = 137
+OOM_WORD_SECONDS = 0.1
+"""That the kernel killed for memory is told on another way than the end, and may come a moment later."""
+UNSAID = ("signal", "exit", "lost", "killed", "out-of-memory")
+"""Ends that a replica could not tell its log."""
+
+
+class Burial:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        logs: ContainerLogs,
+        files: LogFiles,
+        making: Path,
+        folders: Folders,
+        tell: Callable[[Replica, Ended], None],
+        running_of: Callable[[FunctionKey], set[str]],
+    ) -> None:
+        self._engine = engine
+        self._logs = logs
+        self._files = files
+        self._making = making
+        self._folders = folders
+        self._tell = tell
+        self._running_of = running_of
+        self._functions: dict[str, FunctionKey] = {}
+
+    def of(self, replica: str) -> FunctionKey | None:
+        """Of which function the replica is, while it is being cleared away."""
+        return self._functions.get(replica)
+
+    async def bury(self, replica: Replica, exit_code: int | None, *, quietly: bool) -> None:
+        record = replica.record
+        self._functions[replica.id] = record.function
+        try:
+            death = await self._autopsy(replica, exit_code)
+            ended = how_it_ended(
+                replica.id,
+                death,
+                stopping=replica.stopping,
+                insisted_after=replica.insisted_after,
+                memory_mib=record.memory_mib,
+                last_lines=await self._last_lines(replica),
+            )
+            if not quietly:
+                self._tell(replica, ended)
+            await self._keep_log(replica, ended)
+            await self.remove(record.container)
+            await asyncio.to_thread(self._folders.drop, replica.id)
+        finally:
+            self._functions.pop(replica.id, None)
+
+    async def remove(self, container: str) -> None:
+        """Also what runs. One that is gone, or is being removed, is fine."""
+        try:
+            await self._engine.call(lambda client: client.remove_container(container, force=True, v=True))
+        except Refused as refused:
+            if refused.status not in (404, 409):
+                log.warning("container not removed", container=container[:12], reason=refused.said)
+
+    async def _autopsy(self, replica: Replica, exit_code: int | None) -> Death:
+        container = replica.record.container
+        state: dict[str, Any] = {}
+        with suppress(Refused, PilotlightError):
+            found = await self._engine.call(lambda client: client.inspect_container(container))
+            state = dict(found["State"])
+            exit_code = int(state["ExitCode"])
+        if exit_code == KILLED and replica.record.memory_mib and not replica.stopping and replica.oom_at is None:
+            await asyncio.sleep(OOM_WORD_SECONDS)
+        ended_at = 0.0
+        with suppress(ValueError, KeyError):
+            ended_at = unix_seconds(state["FinishedAt"])
+        # The word of the kernel may come after the end that it explains.
+        oom_at = None if replica.oom_at is None else min(replica.oom_at, ended_at or replica.oom_at)
+        return Death(
+            exit_code=exit_code,
+            oom_killed=bool(state.get("OOMKilled")),
+            ended_at=ended_at or (oom_at or 0.0),
+            oom_at=oom_at,
+            error=str(state.get("Error") or ""),
+        )
+
+    async def _last_lines(self, replica: Replica) -> tuple[str, ...]:
+        with suppress(PilotlightError):
+            lines = await asyncio.to_thread(self._logs.tail, replica.record, LAST_LINES)
+            return tuple(line.text for line in lines)
+        return ()
+
+    async def _keep_log(self, replica: Replica, ended: Ended) -> None:
+        record = replica.record
+        try:
+            lines = await asyncio.to_thread(self._logs.lines, record, tail=None, since=None)
+            if ended.reason in UNSAID:
+                at = lines[-1].time if lines else record.created
+                lines = [*lines, LogLine(time=at, replica=replica.id, stream="system", text=ended.detail)]
+            if lines:
+                await asyncio.to_thread(archive, self._files, self._making, record.function, replica.id, lines)
+            running = self._running_of(record.function)
+            await asyncio.to_thread(self._files.prune, record.function, running)
+        except OSError as error:
+            log.warning("log not kept", replica=replica.id, reason=error.strerror)

@@ -1,0 +1,106 @@
+"""Why a container ended, in one word and one sentence, from what the engine knows of it. Pure."""
+
+import re
+import signal
+from dataclasses import dataclass
+
+from pilotlight.providers.base import Ended
+
+OOM_SECONDS = 5.0
+"""The engine says that the kernel killed for memory, but not whom. A container that ends this soon afterwards ended of
+it: its main process was killed, or gave up because a child of it was."""
+_SIGNALS = range(129, 129 + 64)
+LOAD_FAILED = 66
+"""With this our runtime ends when a handler cannot be loaded; its last line says why (runtime/README.md)."""
+_RUNTIME_SAYS = re.compile(
+    r"(handler-syntax|handler-missing|import-failed|init-failed|load-failed): (.*?)(?: \(([^()]+), line (\d+)\))?"
+)
+_INIT_SAYS = re.compile(r"\[FATAL tini \(\d+\)\] (exec .* failed: .*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """What is known of one end; times are of the engine's clock."""
+
+    exit_code: int | None = None
+    """As the engine has it: 128 + N for signal N. None: it is not known any more."""
+    oom_killed: bool = False
+    """The engine's own flag; it stays down when a child was killed."""
+    ended_at: float = 0.0
+    oom_at: float | None = None
+    """When the kernel last killed something in the container for memory."""
+    error: str = ""
+
+
+def how_it_ended(
+    replica: str,
+    death: Death,
+    *,
+    stopping: bool,
+    insisted_after: float | None = None,
+    memory_mib: int | None = None,
+    last_lines: tuple[str, ...] = (),
+) -> Ended:
+    """Memory comes first, then that it was asked to end, or made to, then its status."""
+    number = _signal(death.exit_code)
+    reason, detail = _reason(death, number, stopping, insisted_after, memory_mib)
+    slug = None
+    file, line = None, None
+    if reason == "exit" and (why := _not_run(last_lines)):
+        reason, detail, slug = "load-failed", f"its image cannot be run: {why}", "image-not-runnable"
+    elif death.exit_code == LOAD_FAILED and last_lines and (said := _RUNTIME_SAYS.fullmatch(last_lines[-1])):
+        reason, slug, detail, file = "load-failed", said[1], said[2], said[3]
+        line = int(said[4]) if said[4] else None
+    return Ended(
+        id=replica,
+        reason=reason,
+        detail=detail,
+        exit_code=death.exit_code if number is None else None,
+        signal=number,
+        slug=slug,
+        file=file,
+        line=line,
+        last_lines=last_lines,
+    )
+
+
+def _reason(
+    death: Death, number: int | None, stopping: bool, insisted_after: float | None, memory_mib: int | None
+) -> tuple[str, str]:
+    if _out_of_memory(death) and not stopping:
+        return "out-of-memory", "out of memory" + (f", limit {memory_mib}Mi" if memory_mib else "")
+    if insisted_after is not None:
+        return "killed", f"killed: it did not end within {insisted_after:g} s after it was told to"
+    how = _describe(death, number)
+    if stopping:
+        return "stopped", f"stopped: {how}"
+    if death.exit_code is None:
+        return "lost", how
+    return ("exit", how) if number is None else ("signal", how)
+
+
+def _out_of_memory(death: Death) -> bool:
+    if death.oom_killed:
+        return True
+    return death.oom_at is not None and 0 <= death.ended_at - death.oom_at <= OOM_SECONDS and death.exit_code != 0
+
+
+def _describe(death: Death, number: int | None) -> str:
+    if death.exit_code is None:
+        return "its container is gone, so nobody could say how it ended"
+    if number is not None:
+        try:
+            return f"killed by signal {number} ({signal.Signals(number).name})"
+        except ValueError:  # a real-time signal
+            return f"killed by signal {number}"
+    return f"exited with code {death.exit_code}" + (f": {death.error}" if death.error else "")
+
+
+def _not_run(last_lines: tuple[str, ...]) -> str | None:
+    """What the engine's init said of a command that it could not run; nothing of the image's own ran then."""
+    said = _INIT_SAYS.match(last_lines[0]) if len(last_lines) == 1 else None
+    return None if said is None else said[1].lower()
+
+
+def _signal(exit_code: int | None) -> int | None:
+    return exit_code - 128 if exit_code in _SIGNALS and exit_code is not None else None
