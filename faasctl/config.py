@@ -156,7 +156,12 @@ def _parse(text: str, origin: str) -> SplitResult:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         _ = parts.port
     except ValueError as error:
-        raise usage(f"{_masked(text)!r} is no address of a server ({error}); it came from {origin}", example) from None
+        # What Python says quotes the address: of one with a password, a part of that.
+        why = "" if "@" in text else f" ({error})"
+        raise usage(f"{_masked(text)!r} is no address of a server{why}; it came from {origin}", example) from None
+    if "@" in parts.path:
+        escape = "In a password / # ? and @ are written as %2F %23 %3F and %40."
+        raise usage(f"{_masked(text)!r} is no address of a server; it came from {origin}", escape)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise usage(f"{_masked(text)!r} is no address of a server; it came from {origin}", example)
     if any(character <= " " or character == "\x7f" for character in text):

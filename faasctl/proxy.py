@@ -45,12 +45,20 @@ def proxy_for(scheme: str, host: str, env: Mapping[str, str]) -> Proxy | None:
         return None
     for name in VARIABLES[scheme]:
         if text := env.get(name):
-            address = urlsplit(text if "://" in text else f"http://{text}")
-            if address.scheme != "http" or not address.hostname:
+            if (address := _parse(text)) is None:
                 raise ValueError(f"{name} is no address of an HTTP proxy")
-            _ = address.port  # ValueError for one that is none
             return Proxy(address, name)
     return None
+
+
+def _parse(text: str) -> SplitResult | None:
+    """None for what is no address. Python's own word for that would quote a part of the password."""
+    try:
+        address = urlsplit(text if "://" in text else f"http://{text}")
+        _ = address.port
+    except ValueError:
+        return None
+    return address if address.scheme == "http" and address.hostname and "@" not in address.path else None
 
 
 def connected(proxy: Proxy, base: SplitResult, agent: str, seconds: float) -> Connection:

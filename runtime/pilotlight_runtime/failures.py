@@ -17,6 +17,9 @@ _DISTRIBUTIONS = {
     "yaml": "pyyaml", "bs4": "beautifulsoup4", "dateutil": "python-dateutil", "dotenv": "python-dotenv",
 }  # fmt: skip
 
+MESSAGE_CHARACTERS = 2000
+"""What is larger than a frame of the channel would not be told at all."""
+
 
 class LoadFailed(Exception):
     """A function cannot be served: which error it is, a sentence, and where in the function's folder."""
@@ -65,11 +68,13 @@ def init_failure(error: BaseException, folder: str) -> LoadFailed:
 
 
 def describe(error: BaseException) -> str:
-    """The exception's type and message, in one line."""
+    """The exception's type and message, in one line; of a long message the beginning."""
     try:
         message = " ".join(str(error).split())
     except Exception:  # a user's __str__ may do anything
         message = ""
+    if len(message) > MESSAGE_CHARACTERS:
+        message = f"{message[:MESSAGE_CHARACTERS]}..."
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

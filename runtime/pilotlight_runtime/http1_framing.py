@@ -61,7 +61,7 @@ class Framing:
         """Whether llhttp waits for a body that it will not see; then the next head needs a new one."""
         self._left = 0
         self._whole = True
-        """Whether nothing of a body with a length came yet."""
+        """Whether nothing of a body with a length came yet, and llhttp may see it."""
         self._chunks: ChunkedDecoder | None = None
 
     @property
@@ -216,13 +216,13 @@ class Framing:
 
     def _begin_body(self, length: int | None) -> None:
         """None: chunked."""
-        self._stale = True
+        upgraded, self._stale = self._stale, True
         if length is None:
             self._chunks = ChunkedDecoder(self._refusal)
             self._state = CHUNKED
         else:
             self._left = length
-            self._whole = True
+            self._whole = not upgraded  # after `Upgrade` llhttp would take the body for another head
             self._state = LENGTH
 
     def _on_head(self, data: bytes) -> None:

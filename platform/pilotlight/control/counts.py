@@ -38,6 +38,8 @@ class Counted:
     calls: int = 0
     errors: int = 0
     """Of the calls, those that were answered with a status of 500 or more."""
+    strangers: int = 0
+    """Of the calls, those that were answered with 401: as a rule by a router, for want of the function's key."""
 
 
 class CountStore(Protocol):
@@ -89,7 +91,11 @@ class Counts:
 
     def of(self, function: FunctionKey) -> Counted:
         codes = [item for run in self._counts.get(function, {}).values() for item in run.items()]
-        return Counted(sum(calls for _, calls in codes), sum(calls for code, calls in codes if code >= 500))
+        return Counted(
+            calls=sum(calls for _, calls in codes),
+            errors=sum(calls for code, calls in codes if code >= 500),
+            strangers=sum(calls for code, calls in codes if code == 401),
+        )
 
     def earlier(self, function: FunctionKey, run: Run) -> dict[int, int]:
         """By status, what other runs of the same router answered."""

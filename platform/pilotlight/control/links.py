@@ -53,6 +53,8 @@ class Levelled:
     idle_for: float = 0.0
     calls: int = 0
     errors: int = 0
+    strangers: int = 0
+    """Of the calls, those that were answered with 401."""
     known: bool = True
     """False where no router says anything: then only the counts are true."""
 
@@ -170,6 +172,7 @@ class Links:
             idle_for=idle_for or 0.0,
             calls=counted.calls,
             errors=counted.errors,
+            strangers=counted.strangers,
         )
 
     def seen(self, function: FunctionKey) -> Levelled:
@@ -187,8 +190,10 @@ class Links:
             router = self._admit(hello, writer)
             while True:
                 await self._hear(router, await read_up(reader))
-        except (EOFError, ConnectionError, TimeoutError) as error:
-            log.info("router left", router=router.name if router else "unknown", why=str(error) or "closed")
+        except EOFError:
+            log.info("router left", router=router.name if router else "unknown", why="it closed the link")
+        except (ConnectionError, TimeoutError) as error:
+            log.info("router left", router=router.name if router else "unknown", why=str(error) or "too slow")
         finally:
             await self._dismiss(router)
             writer.close()

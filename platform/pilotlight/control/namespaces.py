@@ -3,6 +3,7 @@
 All of ours carry OpenFaaS' label `openfaas: "1"`, by which its clients know the namespaces that functions may be in.
 """
 
+import asyncio
 import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
@@ -47,6 +48,8 @@ class Namespaces:
         self._clock = clock
         self._known: dict[str, StoredNamespace] = {}
         self._leaving: set[str] = set()
+        self.writing = asyncio.Lock()
+        """Held while namespaces, or what is in them, are changed: nothing is put into one that is being removed."""
 
     async def open(self) -> None:
         """Once the store is there."""
@@ -80,18 +83,25 @@ class Namespaces:
         """Raises InvalidInput, Conflict when it is there."""
         if not is_name(name):
             raise InvalidInput(f"name: {name!r} must be a DNS label: a-z, 0-9 and -, at most 63", field="name")
-        if self.has(name):
-            raise Conflict(f"namespace {name} already exists", slug="namespace-exists", field="name")
-        return await self._put(name, labels, annotations, self._clock.unix())
+        async with self.writing:
+            if self.has(name):
+                raise Conflict(f"namespace {name} already exists", slug="namespace-exists", field="name")
+            return await self._put(name, labels, annotations, self._clock.unix())
 
     async def update(self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> NamespaceView:
         """These instead of those that it has. Raises NamespaceNotFound, InvalidInput."""
-        self.check(name)
-        stored = self._known.get(name)
-        return await self._put(name, labels, annotations, stored.created_at if stored else self._clock.unix())
+        async with self.writing:
+            self.check(name)
+            stored = self._known.get(name)
+            return await self._put(name, labels, annotations, stored.created_at if stored else self._clock.unix())
 
     async def remove(self, name: str) -> None:
         """With its secrets. Raises NamespaceNotFound, Conflict when functions are in it or it is the default one."""
+        async with self.writing:
+            await self._remove(name)
+        log.info("namespace removed", name=name)
+
+    async def _remove(self, name: str) -> None:
         self.check(name)
         if name == DEFAULT_NAMESPACE:
             raise Conflict(f"namespace {name} is the default one, which stays", slug="namespace-in-use")
@@ -105,7 +115,6 @@ class Namespaces:
         finally:
             self._leaving.discard(name)
         self._removed(name)
-        log.info("namespace removed", name=name)
 
     async def _put(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str], created_at: float
@@ -124,7 +133,7 @@ class Namespaces:
 
 
 def _not_found(name: str, known: Collection[str]) -> NamespaceNotFound:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) if len(name) < 256 else []
     sentence = f"there is no namespace {name}"
     hint = f"Make it: faasctl namespace create {name}" if is_name(name) else None
     if near:

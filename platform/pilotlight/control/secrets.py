@@ -68,7 +68,7 @@ class Secrets:
         self._changed = changed
         self._clock = clock
         self._known: dict[tuple[str, str], StoredSecret] = {}
-        self._writing = asyncio.Lock()
+        self._writing = namespaces.writing
 
     async def open(self) -> None:
         """Once the store is there."""
@@ -252,7 +252,7 @@ def _not_found(spec: FunctionSpec, name: str, known: Sequence[str]) -> SecretNot
 
 
 def _near(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) if len(name) < 256 else []  # seconds for megabytes
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 

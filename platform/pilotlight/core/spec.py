@@ -23,6 +23,8 @@ DEFAULT_NAMESPACE = "openfaas-fn"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9.\-\[\]:]+")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_CORS_WORDS, _CORS_CHARACTERS = 100, 300
+"""Of a list, and of one of its words: every router keeps them, and every answer repeats some."""
 A_NAME = told(pattern=f"^{_NAME.pattern}$", description="A DNS label: a-z, 0-9 and -, at most 63 characters.")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -54,7 +56,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Cors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which pages of other sites may call the function from a browser (the Fetch standard's CORS protocol)."""
 
-    origins: Annotated[tuple[str, ...], told(minItems=1)]
+    origins: Annotated[tuple[str, ...], told(minItems=1, maxItems=100)]
     """`https://app.example.org`, or `*` for every origin."""
     methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
     headers: tuple[str, ...] = ()
@@ -200,6 +202,13 @@ def check_spec(spec: FunctionSpec) -> FunctionSpec:
 
 def _check_cors(cors: Cors) -> None:
     _check(bool(cors.origins), "cors.origins", "must name an origin, as https://app.example.org, or *")
+    lists = {"origins": cors.origins, "methods": cors.methods, "headers": cors.headers, "expose": cors.expose}
+    for field, words in lists.items():
+        count = len(words)
+        _check(count <= _CORS_WORDS, f"cors.{field}", f"has {count} entries; at most {_CORS_WORDS} are taken")
+        longest = max(map(len, words), default=0)
+        sentence = f"has an entry of {longest} characters; at most {_CORS_CHARACTERS} are taken"
+        _check(longest <= _CORS_CHARACTERS, f"cors.{field}", sentence)
     for origin in cors.origins:
         sentence = f"{origin!r} is no origin; write it as https://app.example.org, without a path, or as *"
         _check(origin == "*" or _ORIGIN.fullmatch(origin) is not None, "cors.origins", sentence)

@@ -1,6 +1,7 @@
 """A call of a function: from its arrival over the queue to a replica, and its answer back."""
 
 import posixpath
+import re
 from time import monotonic, time_ns
 from urllib.parse import unquote_to_bytes
 
@@ -21,6 +22,7 @@ ATTEMPTS = 2
 CONNECT_RETRIES = 5
 """Failed connects that one call outlives: with the rests between them 3 s, in which a control plane that died together
 with the replica is back and has found another one."""
+_PHASE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _OPEN_INTERNAL = (b"/_/health", b"/_/ready")
 
 
@@ -70,18 +72,29 @@ class FunctionCall(Relay):
 
     def _start_carefully(self) -> None:
         """The same for calls that may have something wrong with them."""
-        if self._head.method not in METHODS:
-            self.refuse(problems.method_not_allowed(self._head.method.decode(), _METHOD_NAMES))
-        elif _is_internal(self._path):
-            self.refuse(problems.path_not_found(self._path.decode("ascii", "replace")))
-        elif depth_of(self._head) > self._table.call_depth:
-            self.refuse(problems.call_too_deep(self._table.call_depth))
+        if (problem := self._impossible()) is not None:
+            self.refuse(self._stranger() or problem)
         elif not self._table.ready:
             self._table.hold(self)
         else:
             self.look_up()
         if self._head.expect_continue and not self.over:
             self.say_continue()
+
+    def _impossible(self) -> Problem | None:
+        """What no function would be asked."""
+        if self._head.method not in METHODS:
+            return problems.method_not_allowed(self._head.method.decode(), _METHOD_NAMES)
+        if _is_internal(self._path):
+            return problems.path_not_found(self._path.decode("ascii", "replace"))
+        if depth_of(self._head) > self._table.call_depth:
+            return problems.call_too_deep(self._table.call_depth)
+        return None
+
+    def _stranger(self) -> Problem | None:
+        """Why its caller may not call the function, where that takes a key and none of its keys came along."""
+        keys = None if self._function is None else self._function.keys
+        return None if keys is None else keys.take(self._head)
 
     def look_up(self) -> None:
         function = self._function = self._table.find(self._address)
@@ -102,7 +115,7 @@ class FunctionCall(Relay):
                 self._function = None
                 self._finish_with(204, preflight, keep=keep)
                 return True
-        if function.keys is not None and (problem := function.keys.take(self._head)) is not None:
+        if (problem := self._stranger()) is not None:
             self.refuse(problem)
             return True
         return False
@@ -197,7 +210,9 @@ class FunctionCall(Relay):
     def _server_timing(self, backend: Backend, now: float, given: bytes | None) -> bytes:
         """A cold start as a sum that anyone can read, in milliseconds."""
         parts = [f"wait;dur={(self._dispatched - self.arrived) * 1e3:.2f}"]
-        parts += [f"{name};dur={duration:.2f}" for name, duration in backend.endpoint.phases.items()]
+        # A replica names its phases: what is no word could be a header, or a whole answer.
+        phases = [phase for phase in backend.endpoint.phases.items() if _PHASE.fullmatch(phase[0])]
+        parts += [f"{name};dur={duration:.2f}" for name, duration in phases]
         parts.append(f"handler;dur={(now - self._dispatched) * 1e3:.2f}")
         text = ", ".join(parts).encode()
         return b"Server-Timing: %b\r\n" % (text if given is None else given + b", " + text)

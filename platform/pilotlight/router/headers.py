@@ -43,6 +43,11 @@ def depth_of(head: RequestHead) -> int:
     return int(given) if given.isdigit() and len(given) <= 9 else 0
 
 
+def offers_websocket(head: RequestHead) -> bool:
+    """Other upgrades are not offered on: a function that took `h2c` would be out of our sight."""
+    return head.upgrade is not None and head.upgrade.lower() == b"websocket"
+
+
 def forwarded(head: RequestHead, path: bytes, caller: bytes, own: bytes) -> bytes:
     """A request's head as it is passed on, with `own` as its last header lines."""
     noted = head.noted
@@ -73,7 +78,6 @@ def _framing(head: RequestHead) -> bytes:
         lines += b"Transfer-Encoding: chunked\r\n"
     elif b"content-length" in noted:
         lines += b"Content-Length: %d\r\n" % head.content_length
-    if head.upgrade is not None and head.upgrade.lower() == b"websocket":
-        # Others are not offered on: a function that took `h2c` would be out of our sight.
+    if offers_websocket(head):
         lines += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     return lines

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
+from pilotlight.router.headers import offers_websocket
 from pilotlight.router.problems import Problem
 from pilotlight.router.upstream import Connection
 from pilotlight_runtime.http1 import (
     CONTINUE,
     LAST_CHUNK,
+    ProtocolError,
     RequestHead,
     ResponseHead,
     chunk,
@@ -203,6 +205,9 @@ class Relay:
         if status == 503 and self._is_refusal(head):
             self._ignoring = True
             return
+        if status == 101 and not offers_websocket(self._head):
+            # The caller may be a proxy, which would send others' requests into the tunnel.
+            raise ProtocolError(502, "It switched to another protocol, which it had not been asked for.")
         self._responding = True
         self.status = status
         theirs = header_lines(head.headers) if head.headers else b""

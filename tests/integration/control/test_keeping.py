@@ -342,6 +342,38 @@ async def test_a_namespace_is_removed_when_no_function_is_in_it(scene: Scene) ->
         assert ([view.name for view in plane.namespaces.all()], plane.secrets.all()) == ([NS], [])
 
 
+async def test_a_secret_that_is_set_while_its_namespace_goes_goes_with_it(scene: Scene) -> None:
+    async with scene.plane() as (plane, _, _):
+        await plane.namespaces.create("dev", {}, {})
+        await asyncio.gather(plane.secrets.create("dev", "token", b"one"), plane.namespaces.remove("dev"))
+        assert plane.secrets.all() == []
+        await plane.namespaces.create("dev", {}, {})
+    async with scene.plane() as (plane, _, _):
+        assert plane.secrets.all() == []
+
+
+async def test_of_two_who_make_a_namespace_one_hears_that_it_is_there(scene: Scene) -> None:
+    async with scene.plane() as (plane, _, _):
+        first, second = await asyncio.gather(
+            plane.namespaces.create("dev", {"by": "one"}, {}),
+            plane.namespaces.create("dev", {"by": "two"}, {}),
+            return_exceptions=True,
+        )
+        assert isinstance(second, Conflict)
+        assert plane.namespaces.get("dev") == first
+
+
+async def test_a_namespace_that_is_changed_while_it_goes_is_gone(scene: Scene) -> None:
+    async with scene.plane() as (plane, _, _):
+        await plane.namespaces.create("dev", {}, {})
+        changed, removed = await asyncio.gather(
+            plane.namespaces.remove("dev"), plane.namespaces.update("dev", {"a": "b"}, {}), return_exceptions=True
+        )
+        assert (changed, type(removed)) == (None, NamespaceNotFound)
+    async with scene.plane() as (plane, _, _):
+        assert not plane.namespaces.has("dev")
+
+
 async def test_nothing_is_removed_under_a_deploy(scene: Scene) -> None:
     async with scene.plane(ready_delay=None) as (plane, _, fake):
         await plane.namespaces.create("dev", {}, {})

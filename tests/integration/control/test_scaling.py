@@ -1,7 +1,10 @@
 """What a function scales by reaches its decisions, and what was decided reaches whoever asks."""
 
 import asyncio
+import time
 from typing import Any
+
+import pytest
 
 from pilotlight.control.views import FunctionView
 from pilotlight.core.scaling import Scaling
@@ -42,6 +45,21 @@ async def test_openfaas_rule_counts_what_succeeds(scene: Scene) -> None:
         assert state.memory.rule is None
         router.report(calls=600, errors=300, in_flight=1)
         await seen(plane, lambda _: state.memory.rule is not None)
+
+
+@pytest.mark.parametrize("scale", [Scaling(type="rps"), Scaling(factor=20)])
+async def test_calls_without_the_functions_key_are_no_load(scene: Scene, scale: Scaling) -> None:
+    async with scene.plane() as (plane, router, _):
+        await plane.deploy(hello(auth="key", scale=scale))
+        state = plane._reconciler.functions[HELLO]
+        router.report(in_flight=1)
+        await seen(plane, lambda view: view.in_flight == 1)
+        router.report(calls=9000, codes={401: 9000}, in_flight=1)
+        await seen(plane, lambda view: view.calls == 9000)
+        assert state.calls is not None
+        assert state.calls.per_second(time.monotonic(), over_seconds=60) == 0
+        router.report(calls=9600, codes={401: 9000, 200: 600}, in_flight=1)
+        await seen(plane, lambda _: state.calls.per_second(time.monotonic(), over_seconds=60) > 0)
 
 
 async def test_processor_time_is_read_only_where_a_function_scales_by_it(scene: Scene) -> None:

@@ -405,6 +405,22 @@ async def test_other_upgrades_are_not_offered_to_functions(rig: Rig) -> None:
     assert not {"upgrade", "connection", "http2-settings"} & replica.requests[0].headers.keys()
 
 
+@pytest.mark.parametrize("asked", [{}, {"Connection": "Upgrade", "Upgrade": "h2c"}])
+async def test_a_function_switches_to_no_protocol_that_it_was_not_asked_for(rig: Rig, asked: dict[str, str]) -> None:
+    async def tunnels(request: Request) -> None:
+        request.writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        await request.reader.read()
+
+    replica = await rig.function(tunnels)
+    caller = await rig.caller()
+    caller.send("POST", "/function/f", b"x", **asked)
+    answer = await caller.answer()
+    assert (answer.status, answer.json()["type"]) == (502, "replica-died")
+    caller.send("GET", "/healthz", Authorization="Basic c2VjcmV0")
+    assert (await caller.answer()).body == b"OK"
+    assert len(replica.requests) == 1
+
+
 async def test_errors_of_functions_pass_as_they_are(rig: Rig) -> None:
     async def fails(request: Request) -> None:
         await request.answer(json.dumps({"error": "no"}).encode(), "500 Oops", "X-Pilotlight-Error: handler-raised\r\n")

@@ -128,6 +128,20 @@ async def test_without_the_key_nothing_is_woken(rig: Rig, headers: dict[str, Any
     assert all(level.waiting == level.in_flight == 0 for level in rig.link.levels(F))
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "depth", "status"),
+    [("TRACE", "", "0", 405), ("GET", "/_/secret", "0", 404), ("GET", "", "17", 508)],
+)
+async def test_a_stranger_is_told_nothing_but_that_it_takes_a_key(
+    rig: Rig, method: str, path: str, depth: str, status: int
+) -> None:
+    """And strangers' calls count as that alone: as 401, by which a function is not scaled."""
+    await rig.function(key_digests=DIGESTS)
+    target = f"/function/f{path}"
+    assert (await rig.call(target, method, X_Pilotlight_Depth=depth)).status == 401
+    assert (await rig.call(target, method, X_Pilotlight_Depth=depth, X_Function_Key=KEY)).status == status
+
+
 async def test_a_key_that_is_replaced_counts_from_the_next_call(rig: Rig) -> None:
     replica = await rig.function(key_digests=DIGESTS)
     await rig.link.route(rig.route(replica, key_digests=("0" * 64,)))

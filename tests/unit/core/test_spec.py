@@ -116,3 +116,15 @@ def test_what_an_openfaas_client_sent_is_echoed() -> None:
 )
 def test_the_last_dot_splits_an_address(address: str, parts: tuple[str, str]) -> None:
     assert split_key(address) == parts
+
+
+@pytest.mark.parametrize(
+    ("cors", "sentence"),
+    [
+        ({"origins": [f"https://a{number}.example" for number in range(101)]}, "cors.origins: has 101 entries"),
+        ({"origins": ["*"], "expose": ["X" * 301]}, "cors.expose: has an entry of 301 characters"),
+    ],
+)
+def test_what_every_answer_would_repeat_is_bounded(cors: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InvalidSpec, match=sentence):
+        parse_spec({"name": "f", "image": f"bundle/f@sha256:{'1' * 64}", "cors": cors})

@@ -86,6 +86,15 @@ def test_a_password_in_a_refused_address_is_not_repeated(env: dict[str, str]) ->
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("password", ["hun/ter2", "12/hunter2", "hun#ter2", "hun?ter2", "hun[ter2", "hun\u2100ter2"])
+def test_a_password_that_should_have_been_escaped_is_not_repeated(env: dict[str, str], password: str) -> None:
+    with pytest.raises(CliError) as caught:
+        choose_server(f"http://admin:{password}@faas.example.org:8080", env=env)
+    assert "faas.example.org" in str(caught.value.to_json())
+    assert "ter2" not in str(caught.value.to_json())
+    assert "'hun" not in str(caught.value.to_json())
+
+
 def test_the_stored_password_is_found(env: dict[str, str]) -> None:
     store(env, **{"http://127.0.0.1:8080": "admin:secret"})
     for flag in (None, "http://127.0.0.1:8080/", "http://localhost:8080"):

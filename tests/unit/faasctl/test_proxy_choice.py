@@ -40,9 +40,12 @@ def test_exceptions_are_domains(rule: str, direct: bool) -> None:
     assert (proxy_for("https", "faas.example.org", ENV | {"NO_PROXY": rule}) is None) is direct
 
 
-@pytest.mark.parametrize("text", ["socks5://a:1", "http://", "http://a:99999"])
+@pytest.mark.parametrize(
+    "text",
+    ["socks5://a:1", "http://", "http://a:99999", "http://me:pa/ss@a:1", "http://me:1/pa@a:1", "http://me:p[@a:1"],
+)
 def test_what_is_no_http_proxy_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 (urllib's own words are among them)
+    with pytest.raises(ValueError, match=r"^HTTPS_PROXY is no address of an HTTP proxy$"):
         proxy_for("https", "faas.example.org", {"HTTPS_PROXY": text})
 
 

@@ -209,6 +209,17 @@ def test_an_upgrade_needs_its_connection_option() -> None:
     assert head_of(b"GET / HTTP/1.1\r\n" + fields + b"\r\n").upgrade is None
 
 
+@pytest.mark.parametrize("body", [b"hello", b"GET / HTTP/1.1\r\nHost: other\r\nX-Two: 2\r\n\r\n"])
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_the_body_of_a_request_that_would_upgrade_is_a_body(requests: Parse, protocol: bytes, body: bytes) -> None:
+    """Some clients ask for HTTP/2 with whatever they send first."""
+    upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol
+    data = b"POST / HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (upgrade, len(body), body)
+    (_, _, headers, noted), *rest = requests(data + GET)
+    assert (headers, dict(noted)[b"host"]) == ((), b"x")
+    assert rest == [("body", body), ("end",), *requests(GET)]
+
+
 @pytest.mark.parametrize(
     ("target", "path"),
     [(b"http://h:1/a?b", b"/a?b"), (b"HTTPS://h", b"/"), (b"http://h?q", b"/?q"), (b"/a//b?c#d", b"/a//b?c#d")],

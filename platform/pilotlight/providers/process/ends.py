@@ -8,6 +8,8 @@ from pilotlight.providers.base import Ended
 from pilotlight.providers.process.cgroups import Overuse
 from pilotlight.providers.process.messages import Ending, Failed
 
+DETAIL_CHARACTERS = 4000
+"""Of a sentence that a function wrote: it is kept, sent to every router, and given to every caller."""
 _OWN_WORDS = {"out-of-memory": "out-of-memory", "stuck": "stuck", "idle": "stopped"}
 
 
@@ -43,15 +45,19 @@ def how_it_ended(
     return Ended(
         id=replica,
         reason=reason,
-        detail=detail,
+        detail=_bounded(detail),
         exit_code=code if code is not None and code >= 0 else None,
         signal=-code if code is not None and code < 0 else None,
         slug=failed.slug if failed else None,
-        file=failed.file if failed else None,
+        file=_bounded(failed.file) if failed and failed.file else None,
         line=failed.line if failed else None,
-        source=failed.source if failed else None,
+        source=_bounded(failed.source) if failed and failed.source else None,
         last_lines=last_lines,
     )
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= DETAIL_CHARACTERS else f"{text[:DETAIL_CHARACTERS]}..."
 
 
 def out_of_memory(overuse: Overuse) -> Ending:

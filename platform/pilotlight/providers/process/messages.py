@@ -1,12 +1,14 @@
 """What zygotes and replicas say to the provider, as types. They run users' code: nothing they send is trusted."""
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from pilotlight_runtime.launch import Message
 
 _T = TypeVar("_T")
+_Word = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+"""What becomes part of a header or the name of a metric; a message with another one is not understood."""
 
 
 class _Tagged(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -66,12 +68,12 @@ class Spares(_Tagged, frozen=True, kw_only=True, tag="spares"):
 
 class Ready(_Tagged, frozen=True, kw_only=True, tag="ready"):
     slots: int
-    phases: dict[str, float] = {}
+    phases: dict[_Word, float] = {}
     runtime: str = ""
 
 
 class Failed(_Tagged, frozen=True, kw_only=True, tag="failed"):
-    slug: str
+    slug: _Word
     detail: str
     file: str | None = None
     line: int | None = None
@@ -80,7 +82,7 @@ class Failed(_Tagged, frozen=True, kw_only=True, tag="failed"):
 
 
 class Ending(_Tagged, frozen=True, kw_only=True, tag="ending"):
-    reason: str
+    reason: _Word
     detail: str
 
 
