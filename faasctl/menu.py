@@ -89,5 +89,5 @@ def first_page() -> str:
         for number, (name, text) in enumerate(commands.items()):
             lines.append(f"{'' if number else title:<7}{name:<10} {text}")
     lines.append(f"{'Also':<7}{', '.join(MORE)}")
-    lines += ["", "First time:  faasctl serve   then   faasctl new hello && faasctl up"]
+    lines += ["", "First time:  faasctl new hello && faasctl dev"]
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from faasctl.errors import Place, Problem
 from faasctl.stack_schema import NOT_YET, ListOf, MapOf, Scalar, Section, Shape
 from faasctl.variables import BadReference
-from faasctl.words import did_you_mean
+from faasctl.words import did_you_mean, nearest
 from faasctl.yaml_source import Source, kind_of
 
 
@@ -86,9 +86,12 @@ class Walk:
                     self._unknown(source, key, name, shape, path)
                 continue
             self.nodes[(*path, name, "<key>")] = key
+            before = len(self.problems)
             read = self.read(source, value, shape.keys[name], (*path, name))
             if read is not None:
                 values[name] = read
+            elif len(self.problems) == before:  # null: as if the key was not there
+                del self.nodes[(*path, name)]
         return values
 
     def _entries(
@@ -125,6 +128,8 @@ class Walk:
                 "stack-not-yet", detail, source.place(key), "Take the key out; all keys: faasctl help stack-file"
             )
             return
+        for meant in nearest(name, shape.keys, most=1):  # told once: the key is not told to be missing as well
+            self.nodes.setdefault((*path, meant), key)
         near = did_you_mean(name, shape.keys)
         help_lines = () if near or len(shape.keys) > 12 else (f"Known here: {', '.join(shape.keys)}",)
         owner = f"{_owner(path)}: " if path else ""

@@ -72,7 +72,9 @@ def _begun(talk: Any, choice: Choice, server: Any, stack: Any, functions: Any, b
 
 
 def _short(path: Path) -> str:
-    shown = os.path.relpath(path)
+    """From here where it lies below this folder, else from the root."""
+    here = Path.cwd()
+    shown = str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
     return f"{shown}/" if path.is_dir() else shown
 
 

@@ -132,7 +132,8 @@ def _try(server: Server) -> None:
             "On the server's machine: faasctl login --local",
             "The password stands there in DATA/auth/basic-auth-password.",
         )
-        problem = Problem(slug="credentials-refused", detail=detail, origin=server.origin, help=help_lines)
+        origin = f"the address: {server.origin}"
+        problem = Problem(slug="credentials-refused", detail=detail, origin=origin, help=help_lines)
         raise CliError(ExitCode.CREDENTIALS, problem) from None
 
 

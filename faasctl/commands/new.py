@@ -1,6 +1,7 @@
 """`faasctl new`: a folder with a handler that works, and its place in a stack file."""
 
 import os
+import re
 from pathlib import Path
 
 import click
@@ -37,7 +38,9 @@ def command(screen: Screen, name: str, lang: str, stack_file: str | None) -> Non
     try:
         NAME.read(name)
     except ValueError:
-        raise usage(f"`{name}` cannot be a function's name; it must be {NAME.expects}") from None
+        near = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:63].rstrip("-")
+        hint = (f"For example: faasctl new {near}",) if near else ()
+        raise usage(f"`{name}` cannot be a function's name; it must be {NAME.expects}", *hint) from None
     path = find_stack(stack_file) or Path("stack.yaml")
     folder = path.parent / name
     if folder.exists():
@@ -45,7 +48,7 @@ def command(screen: Screen, name: str, lang: str, stack_file: str | None) -> Non
     files = starting_files(lang)
     text = _with_entry(path, name, lang)
     _write(folder, files, path, text)
-    screen.say(f"Created {folder}/ ({', '.join(files)}) and its entry in {path}.   Next: faasctl up")
+    screen.say(f"Created {folder}/ ({', '.join(files)}) and its entry in {path}.   Next: faasctl dev")
 
 
 def starting_files(lang: str) -> dict[str, str]:

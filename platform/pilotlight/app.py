@@ -9,7 +9,6 @@ leaves them to the next start. `--stop-all` ends what a control plane that died 
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -34,7 +33,7 @@ from pilotlight.config import Sandbox, Settings, build_sandbox, claim_private_di
 from pilotlight.control.plane import ControlPlane
 from pilotlight.core.errors import InvalidSetting, PilotlightError
 from pilotlight.engine import connect
-from pilotlight.log_lines import LogLines
+from pilotlight.log_lines import log_to_stderr
 from pilotlight.providers.base import Provider
 from pilotlight.providers.docker import DockerProvider
 from pilotlight.providers.process import cgroups
@@ -49,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 def main() -> int:
     arguments = _parse_arguments()
-    _log_to_stderr()
+    log_to_stderr()
     set_not_dumpable()
     try:
         settings = Settings.from_json(arguments.settings_json)
@@ -153,6 +152,7 @@ async def _api(settings: Settings, plane: ControlPlane, provider: Provider) -> A
         provider=provider.name,
         staging_dir=settings.data_dir / "staging",
         upload_limit_mib=settings.build.upload_limit_mib,
+        public_url=settings.gateway,
     )
     async with serving(app, settings.api_socket):
         yield
@@ -184,22 +184,6 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--lifeline-fd", type=int)
     parser.add_argument("--stop-all", action="store_true")
     return parser.parse_args()
-
-
-def _log_to_stderr() -> None:
-    """One line an event."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=LogLines(),
-        cache_logger_on_first_use=True,
-    )
 
 
 if __name__ == "__main__":

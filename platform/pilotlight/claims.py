@@ -126,7 +126,8 @@ def notify(state: str) -> None:
 def _no_port(error: OSError, host: str, port: int, option: str) -> CannotServe:
     if error.errno == errno.EADDRINUSE:
         cure = f"Stop that one, or choose another port: --{option} N (0 takes a free one)."
-        return CannotServe("port-in-use", f"port {port} of {host} is in use by another program", cure)
+        whose = ", for metrics," if option == "metrics-port" else ""
+        return CannotServe("port-in-use", f"port {port} of {host}{whose} is in use by another program", cure)
     if error.errno == errno.EACCES:
         cure = f"Choose one above 1023: --{option} N"
         return CannotServe("port-unusable", f"port {port} needs rights that this user lacks", cure)

@@ -97,6 +97,7 @@ def programs_of(project: Path) -> list[str]:
 
 
 def test_each_save_is_served_and_a_mistake_leaves_what_was(dev: Dev) -> None:
+    assert re.search(r"data in (/\S+|\.pilotlight)/ \(.*\)   watching stack\.yaml hello/", dev.said)
     assert dev.call() == "one"
     dev.save("hello/handler.py", HANDLER.format("two"))
     dev.says(r"hello/handler\.py saved \.\.\. serving in .* \(revision 2\)")
@@ -137,6 +138,40 @@ def test_the_stack_file_is_followed_too(dev: Dev) -> None:
     dev.says("other removed")
     with pytest.raises(OSError, match="404"):
         dev.call("other")
+
+
+def test_code_that_is_saved_together_with_the_stack_file_is_served(dev: Dev) -> None:
+    """As a change of branches does it."""
+    os.kill(dev.process.pid, signal.SIGSTOP)  # so that it sees both at once
+    dev.save("hello/handler.py", HANDLER.format("two"))
+    dev.save("stack.yaml", STACK + "# a comment\n")
+    os.kill(dev.process.pid, signal.SIGCONT)
+    dev.says(r"and 1 other saved \.\.\. serving in .* \(revision 2\)")
+    assert dev.call() == "two"
+    os.kill(dev.process.pid, signal.SIGSTOP)
+    dev.save("hello/handler.py", HANDLER.format("three"))
+    dev.save("stack.yaml", STACK + "    concurency: 3\n")
+    os.kill(dev.process.pid, signal.SIGCONT)
+    dev.says(r"not taken: stack\.yaml:5: hello: unknown key")
+    dev.says(r"and 1 other saved \.\.\. serving in .* \(revision 3\)")
+    assert dev.call() == "three"
+
+
+def test_a_function_of_another_namespace_goes_and_comes_back_with_a_new_log(dev: Dev) -> None:
+    (dev.project / "other").mkdir()
+    (dev.project / "other/handler.py").write_text("def handle(event, context):\n    print('got', event.path)\n")
+    both = STACK + STACK.partition("\n")[2].replace("hello", "other") + "    namespace: {}\n"
+    dev.save("stack.yaml", both.format("openfaas-fn"))
+    dev.says(r"other serving")
+    dev.call("other/1")
+    dev.says(r"other  got /1")
+    dev.save("stack.yaml", STACK)
+    dev.says(r"other removed")
+    dev.save("stack.yaml", both.format("openfaas-fn"))
+    dev.says(r"other serving", times=2)
+    dev.call("other/2")
+    dev.says(r"other  got /2")
+    assert [dev.said.count(f"got /{number}\n") for number in (1, 2)] == [1, 1]
 
 
 def test_secrets_come_from_the_folder_beside_the_stack_file(dev: Dev) -> None:

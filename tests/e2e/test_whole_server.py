@@ -1,12 +1,14 @@
 """Starting, stopping, dying: the server as one thing."""
 
 import os
+import re
 import signal
 
 import psutil
 
 from tests.harness import Server, wait_for
 
+EVENT = re.compile(r'^timestamp=\S+ level=\w+ event="?([^"]+\b)"?')
 HELLO = "import os\n\ndef handle(event, context):\n    return str(os.getpid())\n"
 
 
@@ -18,6 +20,14 @@ def test_stopping_leaves_nothing(own_server: Server) -> None:
     assert server.end() == 0
     assert not psutil.pid_exists(pid)
     assert server.processes() == {"router": [], "app": [], "zygote": []}
+
+
+def test_the_programs_of_a_server_log_in_one_form(own_server: Server) -> None:
+    assert own_server.end() == 0
+    lines = own_server.log.read_text().splitlines()
+    logged = [line for line in lines if not line.startswith(("Pilotlight ", "pilotlight: "))]
+    assert {"router serves", "control plane ready"} <= {match[1] for line in logged if (match := EVENT.search(line))}
+    assert [line for line in logged if not EVENT.search(line)] == []
 
 
 def test_a_killed_supervisor_leaves_replicas_to_the_next_start(own_server: Server) -> None:

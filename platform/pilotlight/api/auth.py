@@ -1,13 +1,18 @@
 """Who may speak to the control plane: HTTP basic authentication, and no page of another site.
 
 The second rule is for browsers. They send a POST to any address on behalf of any page, with the credentials that they
-remember for it; without authentication a page could deploy code to a server on its reader's own machine.
+remember for it; without authentication a page could deploy code to a server on its reader's own machine. Its own name
+may lead there, too, once the browser has loaded it ("DNS rebinding"): so without authentication this server answers
+to no name that another site may have.
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
+import ipaddress
+import socket
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,8 +51,9 @@ class Credentials:
         return matches and scheme.lower() == "basic"
 
 
-def guard(credentials: Credentials | None, *, open_paths: frozenset[str]) -> Any:
-    """The middleware. Without credentials only the rule about other sites is left; the open paths are open to all."""
+def guard(credentials: Credentials | None, *, open_paths: frozenset[str], public_url: str = "") -> Any:
+    """The middleware. Without credentials only the rules about other sites are left; the open paths are open to all."""
+    names = frozenset({urlsplit(public_url).hostname or "localhost", socket.gethostname().lower()})
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -55,6 +61,8 @@ def guard(credentials: Credentials | None, *, open_paths: frozenset[str]) -> Any
             _refuse_other_sites(request)
             if credentials is not None:
                 _refuse_strangers(request, credentials)
+            else:
+                _refuse_other_names(request, names)
         return await handler(request)
 
     return guarded
@@ -84,6 +92,32 @@ def _refuse_other_sites(request: web.Request) -> None:
     foreign = origin is not None and _authority(origin) not in ours
     if foreign or request.headers.get("Sec-Fetch-Site") == "cross-site":
         raise Forbidden("a page of another site may not change anything here")
+
+
+def _refuse_other_names(request: web.Request, names: Collection[str]) -> None:
+    """Only the Host that the router passes on counts: the page can set every other header itself. A browser always
+    names one. What does not come by the router came over the socket, which is its owner's alone."""
+    host = request.headers.get("Host")
+    if host and "X-Forwarded-For" in request.headers and not is_own_host(host, names):
+        hint = "Call it by its IP address or as localhost, or start it with authentication: then any name will do."
+        raise Forbidden(f"without authentication this server does not answer to the name {host[:100]!r}", hint=hint)
+
+
+def is_own_host(host: str, names: Collection[str]) -> bool:
+    """Whether a Host header, as it was sent, can be no other site's: an IP address, localhost, or one of `names`."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").removesuffix(".")
+    except ValueError:
+        return False
+    return name in names or name == "localhost" or name.endswith(".localhost") or _is_address(name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _authority(origin: str) -> str | None:

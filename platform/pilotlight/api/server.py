@@ -56,7 +56,8 @@ def make_app(
     ]
     endpoints = Description(declared, version=version).endpoints
     open_paths = {"/healthz", *(endpoint.path for endpoint in endpoints if endpoint.is_open)}
-    app = web.Application(middlewares=[problems, guard(credentials, open_paths=frozenset(open_paths))])
+    guarded = guard(credentials, open_paths=frozenset(open_paths), public_url=public_url)
+    app = web.Application(middlewares=[problems, guarded])
     routes = [
         *_pages(version, public_url),
         *(endpoint.route() for endpoint in endpoints),

@@ -21,6 +21,7 @@ from pilotlight.core.naming import digest_of
 
 _PROGRAM = Path(__file__).with_name("child_trial.py")
 _ANSWER_BYTES = 2**20
+_NAMED_PACKAGES = 8
 _ROUNDS = 4
 """All trials of one build together may take this many times the time of one."""
 
@@ -71,9 +72,9 @@ class Trials:
             async with self._at_once:
                 passed = sorted(await self._find(trial, report))
             write_atomically(kept, json.dumps(passed).encode())
-            report("preimport", f"{', '.join(passed) or 'nothing'} (tried in {time.monotonic() - began:.1f} s)")
+            report("preimport", f"{in_few_words(passed)} (tried in {time.monotonic() - began:.1f} s)")
         else:
-            report("preimport", ", ".join(passed) or "nothing")
+            report("preimport", in_few_words(passed))
         return tuple(passed)
 
     async def _find(self, trial: Trial, report: Report) -> tuple[str, ...]:
@@ -149,3 +150,10 @@ class Trials:
     def _clear(self, home: Path, python: Path) -> None:
         end_marked(home, python, self._sandbox)
         remove(home)
+
+
+def in_few_words(modules: Sequence[str]) -> str:
+    """The packages, not each of their modules, and no more of them than fit a line."""
+    packages = sorted({module.partition(".")[0] for module in modules})
+    more = len(packages) - _NAMED_PACKAGES
+    return (", ".join(packages[:_NAMED_PACKAGES]) + (f" and {more} more" if more > 0 else "")) or "nothing"

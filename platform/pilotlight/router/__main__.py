@@ -21,7 +21,7 @@ import uvloop
 
 from pilotlight.config import Settings
 from pilotlight.core.errors import InvalidSetting
-from pilotlight.log_lines import LogLines
+from pilotlight.log_lines import log_to_stderr
 from pilotlight.router import meter, metrics_server
 from pilotlight.router.control_plane import ControlPlane
 from pilotlight.router.levels import LevelReporter
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     set_not_dumpable()
     _allow_many_connections()
-    structlog.configure(logger_factory=LogLines())
+    log_to_stderr()
     try:
         settings = Settings.from_json(options.settings_json)
     except InvalidSetting as error:

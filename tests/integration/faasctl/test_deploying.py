@@ -237,6 +237,12 @@ def test_a_function_that_new_made_can_be_deployed(cli: Cli, server: Scripted) ->
     assert cli("up").out.splitlines() == [f"{server.url}/function/one", f"{server.url}/function/two"]
 
 
+def test_a_name_that_cannot_be_one_is_answered_with_one_that_can(cli: Cli) -> None:
+    ran = cli("new", "My_Shop")
+    assert ran.code == 2
+    assert "faasctl new my-shop" in ran.err
+
+
 def test_new_keeps_the_rest_of_a_stack_file(cli: Cli) -> None:
     text = "# mine\nfunctions:\n    a:\n        image: x\n        skip_build: true\n\nprovider:\n    name: openfaas\n"
     cli.write("stack.yaml", text)

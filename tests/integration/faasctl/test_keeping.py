@@ -42,6 +42,7 @@ def test_a_wrong_password_is_not_stored_and_not_repeated(cli: Cli, guarded: Scri
     ran = cli("login", guarded.url, "-u", "me", "--password-stdin", stdin=b"hunter2")
     assert ran.code == 4
     assert f"{guarded.url} refused user `me` with the password from standard input" in ran.err
+    assert "= from: the address: the command line" in ran.err
     assert "hunter2" not in ran.err
     assert not logins(cli).exists()
 
@@ -248,6 +249,13 @@ def test_a_key_stands_alone_on_stdout(cli: Cli, server: Scripted) -> None:
     assert (cli("key", "hello").out, cli("key", "hello").err) == ("plk_1\n", "")
     assert cli("key", "hello", "--rotate", "--grace", "1h").out == "plk_2\n"
     assert server.request("POST", "/api/v1/functions/hello/key/rotate").json() == {"grace_seconds": 3600}
+
+
+def test_a_new_key_that_no_router_has_yet_is_said(cli: Cli, server: Scripted) -> None:
+    server.answers["POST /api/v1/functions/hello/key/rotate"] = Reply.json({"key": "plk_2", "applied": False})
+    ran = cli("key", "hello", "--rotate")
+    assert (ran.code, ran.out) == (0, "plk_2\n")
+    assert "no router has confirmed the new key yet" in ran.err
 
 
 def test_completion_offers_the_names_of_the_server(cli: Cli, server: Scripted) -> None:

@@ -113,6 +113,15 @@ def test_a_port_in_use_is_a_sentence(start: Start) -> None:
     assert "= help: Stop that one, or choose another port: --port N (0 takes a free one)." in server.said()
 
 
+def test_the_metrics_port_in_use_says_what_the_port_is_for(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        server = start(metrics_port=port)
+        assert server.process.wait(20) == 1
+    assert f"port {port} of 127.0.0.1, for metrics, is in use by another program\n" in server.said()
+    assert "--metrics-port N" in server.said()
+
+
 def test_a_data_directory_has_one_server(start: Start) -> None:
     first = start().until_ready()
     second = start()

@@ -158,10 +158,16 @@ def test_all_mistakes_are_told_at_once(mistakes: Mistakes) -> None:
     assert [(problem.slug, where(problem)[0]) for problem in found] == [
         ("stack-unknown-key", 1),
         ("stack-missing-key", 3),
-        ("stack-missing-key", 3),
         ("stack-unknown-key", 4),
         ("stack-type", 5),
     ]
+
+
+def test_a_mistyped_key_is_told_once_and_not_as_missing_too(mistakes: Mistakes) -> None:
+    (problem,) = mistakes("functions:\n  hello:\n    lnag: python3-http\n    handler: ./hello\n")
+    assert (problem.slug, where(problem)) == ("stack-unknown-key", (3, 5))
+    assert problem.place is not None
+    assert problem.place.remark == "did you mean `lang`?"
 
 
 def test_a_handler_that_is_not_there_is_told_with_its_place(mistakes: Mistakes) -> None:
@@ -437,3 +443,12 @@ def test_one_name_in_two_files_is_a_mistake(project: Path) -> None:
         (project / f"{name}.yaml").write_text(HELLO)
     with pytest.raises(CliError, match="stands in"):
         load_stacks([str(project / "a.yaml"), str(project / "b.yaml")], {})
+
+
+@pytest.mark.parametrize("key", ["lang", "handler"])
+@pytest.mark.parametrize("value", ["", "~", "${UNSET}"])
+def test_a_key_without_a_value_is_missing(mistakes: Mistakes, key: str, value: str) -> None:
+    lines = {"lang": "python3-http", "handler": "./hello"} | {key: value}
+    text = "".join(f"    {name}: {given}\n" for name, given in lines.items())
+    (problem,) = mistakes(f"functions:\n  hello:\n{text}")
+    assert (problem.slug, problem.detail) == ("stack-missing-key", f"hello: `{key}` is missing")
