@@ -165,7 +165,9 @@ class OwnServer:
             if (ended := self.ended()) is not None:
                 raise failed("dev-server", f"the session's own server did not start: {ended}")
             time.sleep(_LOOK_SECONDS)
-        raise failed("dev-server", f"the session's own server was not ready within {START_SECONDS:g} s; see {self.log}")
+        last = "\n".join(self._last_lines())  # the log itself goes with the session
+        detail = f"the session's own server was not ready within {START_SECONDS:g} s; its last words:\n{last}"
+        raise failed("dev-server", detail)
 
     def _credentials(self) -> Credentials:
         auth = self.folder / "auth"

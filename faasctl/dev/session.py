@@ -23,6 +23,8 @@ AWAY_SLUGS = frozenset({"server-gone", "server-unreachable", "server-silent", "u
 """What a save meets while the session's control plane restarts; it is tried again."""
 AWAY_SECONDS = 10.0
 IDLE_CONNECTION_SECONDS = 20.0
+_NAMESPACE = "openfaas-fn"
+"""Of a function that names none."""
 _COLOURS = (CYAN, YELLOW, GREEN, BLUE, MAGENTA)
 _BUNDLE = re.compile(r"/\S*/bundles/[0-9a-f]{64}/function/")
 """Where a traceback says that the code is; its author knows it by another name."""
@@ -97,6 +99,8 @@ class Session:
         self._functions = {function.name: function for function in functions}
         self._served: dict[str, int] = {}
         """Revisions, of functions that were live once in this session."""
+        self._since: dict[str, float] = {}
+        """From when on lines of a log count, of functions that were removed before."""
         self._secrets = stack.reads[0].parent / ".secrets"
         self._secrets_given: dict[tuple[str, str | None], str] = {}
         self._began = time.time()
@@ -106,8 +110,9 @@ class Session:
     def begin(self) -> None:
         """Deploy all; take away what an earlier session left that is not in the stack file any more."""
         left = self._client.get("/api/v1/functions").get("functions") or []
-        for name in {str(entry.get("name")) for entry in left} - self._functions.keys():
-            self._remove(name)
+        known = {_address(function) for function in self._functions.values()}
+        for name, namespace in {(str(entry.get("name")), str(entry.get("namespace"))) for entry in left} - known:
+            self._remove(name, namespace)
         for function in self._functions.values():
             self._serve(function, "", time.monotonic())
 
@@ -115,27 +120,34 @@ class Session:
         """What these files are part of is built and deployed; a mistake leaves what serves as it is."""
         since = _moment_of(paths)
         what = f"{_shown(paths)} saved ... "
-        if any(os.path.realpath(path) in self._stack_files() for path in paths):
-            self._reload(what, since)
+        of_stack = self._stack_files()
+        code = [path for path in paths if os.path.realpath(path) not in of_stack]
+        if len(code) < len(paths):
+            self._reload(code, what, since)
         else:
-            self._serve_all([f for f in self._functions.values() if self._concerned(f, paths)], what, since)
+            self._serve_all(self._concerned_by(code), what, since)
 
-    def _reload(self, what: str, since: float) -> None:
+    def _reload(self, code: Sequence[str], what: str, since: float) -> None:
+        """The stack's files were saved, and `code` with them, which counts whatever is in those."""
         try:
             self._stack, functions = self._load()
         except CliError as error:
             for problem in error.problems:
                 self._talk.event(what, ("not taken: ", RED), _in_one_line(problem))
+            self._serve_all(self._concerned_by(code), what, since)
             return
         before, self._functions = self._functions, {function.name: function for function in functions}
         self.watcher.follow(self._roots())
-        for name in before.keys() - self._functions.keys():
-            self._remove(name)
-            self._talk.event(what, (name, BOLD), " removed")
-        changed = [function for name, function in self._functions.items() if before.get(name) != function]
+        there = {_address(function) for function in functions}
+        gone = [function for function in before.values() if _address(function) not in there]
+        for function in gone:
+            self._remove(*_address(function))
+            self._talk.event(what, (function.name, BOLD), " removed")
+        concerned = self._concerned_by(code)
+        changed = [each for name, each in self._functions.items() if before.get(name) != each or each in concerned]
         if changed:
             self._serve_all(changed, what, since)
-        elif before.keys() == self._functions.keys():
+        elif not gone:
             self._talk.event((f"{what}nothing changed", DIM))
 
     def _serve_all(self, functions: Sequence[Function], what: str, since: float) -> None:
@@ -207,23 +219,28 @@ class Session:
             for line in problem.helps():
                 self._talk.say(" " * 9, (line, DIM))
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, name: str, namespace: str) -> None:
         with suppress(CliError):
-            self._client.json("DELETE", f"/api/v1/functions/{quote(name, safe='')}")
+            self._client.json("DELETE", f"/api/v1/functions/{quote(name, safe='')}", query={"namespace": namespace})
         self._served.pop(name, None)
+        self._since[name] = time.time()
 
     def _follow(self, function: Function) -> None:
         """Print its lines from now on, in a thread of its own."""
-        query: dict[str, Any] = {"tail": None, "since": repr(self._began), "namespace": function.spec.get("namespace")}
+        since = self._since.get(function.name, self._began)
+        query: dict[str, Any] = {"tail": None, "since": repr(since), "namespace": function.spec.get("namespace")}
         source = Source(self._client.server, function.name, query, follow=True)
         colour = _COLOURS[list(self._functions).index(function.name) % len(_COLOURS)]
-        arguments = (source, function.name, function.handler or "", colour)
+        arguments = (source, function.name, since, function.handler or "", colour)
         threading.Thread(target=self._print, args=arguments, daemon=True).start()
 
-    def _print(self, source: Source, name: str, folder: Path | str, colour: str) -> None:
+    def _print(self, source: Source, name: str, since: float, folder: Path | str, colour: str) -> None:
+        """Until the function is removed: one that comes back under its name is followed anew."""
         own = os.path.relpath(folder or ".")
         with suppress(CliError):  # it was removed, or the server is gone, which its owner tells
             for line in together(self._talk, [source]):
+                if self._since.get(name, self._began) != since:
+                    return
                 stream = line.get("stream")
                 mark: Span = ("!", RED) if stream == "stderr" else " "
                 text = _BUNDLE.sub(f"{own}/", str(line.get("text", "")).rstrip("\n"))
@@ -233,6 +250,9 @@ class Session:
 
     def _width(self) -> int:
         return max(map(len, self._functions), default=0)
+
+    def _concerned_by(self, paths: Sequence[str]) -> list[Function]:
+        return [function for function in self._functions.values() if self._concerned(function, paths)]
 
     def _concerned(self, function: Function, paths: Sequence[str]) -> bool:
         """Whether one of them is its own, given along with it, or a secret of it."""
@@ -251,6 +271,11 @@ class Session:
         for function in self._functions.values():
             roots += [*([function.handler] if function.handler else []), *function.copy]
         return list(dict.fromkeys(roots))
+
+
+def _address(function: Function) -> tuple[str, str]:
+    """Name and namespace: who has another namespace is another function."""
+    return function.name, str(function.spec.get("namespace") or _NAMESPACE)
 
 
 def _secret(folder: Path, name: str) -> str | None:

@@ -28,13 +28,12 @@ class Call:
     """A request that has a slot."""
 
     __slots__ = (
-        "_begun", "_cancelled", "_connection", "_deadline", "_depth", "_ended", "_request", "_server", "_stream_end",
-        "_streaming", "_task", "_timed_out", "_timer", "call_id",
+        "_begun", "_cancelled", "_connection", "_deadline", "_ended", "_request", "_server", "_stream_end",
+        "_streaming", "_surroundings", "_task", "_timed_out", "_timer", "call_id",
     )  # fmt: skip
 
     def __init__(self, server: "Server", connection: "Connection", call_id: str, depth: int) -> None:
         self.call_id = call_id
-        self._depth = depth
         self._server = server
         self._connection: Connection | None = connection
         self._request: Request | None = None
@@ -45,7 +44,8 @@ class Call:
         self._stream_end: asyncio.TimerHandle | None = None
         self._streaming = False
         self._timed_out = False
-        self._deadline = server.loop.time() + server.timeout_seconds
+        self._surroundings = Surroundings(depth)
+        self._note_progress()
         self._timer = server.loop.call_at(self._deadline, self._expire)
 
     def start(self, request: Request) -> None:
@@ -81,7 +81,7 @@ class Call:
     def _enter(self) -> None:
         """What runs from here on belongs to this call, and so does what it prints and whom it calls."""
         logs.current_call.set(self.call_id)
-        surroundings.set(Surroundings(self._depth, time.monotonic() + self._server.timeout_seconds))
+        surroundings.set(self._surroundings)
 
     def _start_task(self, work: Coroutine[Any, Any, None], context: Context) -> None:
         self._task = self._server.loop.create_task(self._guard(work), context=context)
@@ -158,8 +158,9 @@ class Call:
     # Time.
 
     def _note_progress(self) -> None:
-        """The timeout is for the handler's answer, and then for each piece of a stream."""
+        """The timeout is for the handler's answer, then for each piece of a stream; so long may what it calls take."""
         self._deadline = self._server.loop.time() + self._server.timeout_seconds
+        self._surroundings.deadline = time.monotonic() + self._server.timeout_seconds
 
     def _expire(self) -> None:
         loop, connection = self._server.loop, self._connection

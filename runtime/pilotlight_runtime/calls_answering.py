@@ -51,7 +51,7 @@ class AnsweringCall(Call):
                 result = await result
             return self._application.answer(result, request)
         except BaseException as error:
-            if self._cancelled and isinstance(error, asyncio.CancelledError):
+            if self._is_cancelled_by_us(error):
                 raise
             return self._failure(error)
 
@@ -95,7 +95,9 @@ class AnsweringCall(Call):
         failure = None
         try:
             await self._send_pieces(answer, pieces)
-        except Exception as error:
+        except BaseException as error:  # SystemExit must not end the event loop
+            if self._is_cancelled_by_us(error):
+                raise
             failure = self._failure(error)
         finally:
             await self._close(pieces)
@@ -123,8 +125,13 @@ class AnsweringCall(Call):
         if (close := getattr(pieces, "aclose", None)) is not None:
             try:
                 await close()
-            except Exception as error:
+            except BaseException as error:
+                if self._is_cancelled_by_us(error):
+                    raise
                 self._failure(error)
+
+    def _is_cancelled_by_us(self, error: BaseException) -> bool:
+        return self._cancelled and isinstance(error, asyncio.CancelledError)
 
     def _end_stream(self, answer: Answer) -> None:
         if not self._streaming:

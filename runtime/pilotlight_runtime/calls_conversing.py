@@ -83,6 +83,7 @@ class ConversingCall(Call):
             raise BadAnswer("a body before its answer's beginning")
         if self._silent:
             self._say_head_alone(*self._head)
+            await asyncio.sleep(0)  # nothing holds an endless answer back, and others have their calls
             return
         connection = self._connection
         if connection is None or self.gone:

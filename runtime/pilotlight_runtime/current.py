@@ -1,20 +1,21 @@
 """In which call the code that asks runs: how deep it is, and until when it may take. Its id is with the logs."""
 
 from contextvars import ContextVar
-from typing import NamedTuple
+from dataclasses import dataclass
 
 DEPTH_LIMIT = 16
 """Calls of functions by functions, one within the other; the router refuses the next one."""
 
 
-class Surroundings(NamedTuple):
+@dataclass(slots=True)
+class Surroundings:
     depth: int = 0
     """0 when somebody outside called."""
     deadline: float | None = None
-    """On the monotonic clock; None outside of calls."""
+    """On the monotonic clock; None outside of calls. It moves on with each piece of a streamed answer."""
 
 
-surroundings: ContextVar[Surroundings] = ContextVar("pilotlight_surroundings", default=Surroundings())  # noqa: B039 (immutable)
+surroundings: ContextVar[Surroundings] = ContextVar("pilotlight_surroundings", default=Surroundings())  # noqa: B039 (nobody's call, which nobody changes)
 
 
 def depth_of(header: bytes) -> int:

@@ -166,10 +166,7 @@ class _Blocking(_Connection):
         return answer.received
 
     def fresh(self, loop: asyncio.AbstractEventLoop | None) -> bool:
-        """Whatever can be read now is the other's end."""
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return not poll.poll(0)
+        return _is_quiet(self._socket.fileno())
 
     def close(self) -> None:
         self._socket.close()
@@ -184,6 +181,13 @@ class _Blocking(_Connection):
         if left <= 0:
             raise TimeoutError
         self._socket.settimeout(left)
+
+
+def _is_quiet(descriptor: int) -> bool:
+    """Whatever can be read from an idle connection is the other's end."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return not poll.poll(0)
 
 
 class _Asynchronous(_Connection, asyncio.Protocol):
@@ -228,7 +232,10 @@ class _Asynchronous(_Connection, asyncio.Protocol):
             self._look()
 
     def fresh(self, loop: asyncio.AbstractEventLoop | None) -> bool:
-        return loop is self._loop and not self._lost
+        """A loop that was busy has not been told of the end that is there already."""
+        if loop is not self._loop or self._lost or self._transport.is_closing():
+            return False
+        return _is_quiet(self._transport.get_extra_info("socket").fileno())
 
     def close(self) -> None:
         if self._transport is not None and self.owner == os.getpid():

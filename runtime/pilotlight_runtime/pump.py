@@ -37,7 +37,7 @@ class Pump:
         except BaseException as raised:  # whatever it is, it belongs to whoever iterates
             error = raised
         if (close := getattr(self._source, "close", None)) is not None:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(BaseException):  # or nobody would hear of the end
                 close()
         self._loop.call_soon_threadsafe(self._finish, error)
 

@@ -158,18 +158,30 @@ def test_code_that_is_saved_together_with_the_stack_file_is_served(dev: Dev) -> 
 
 
 def test_a_function_of_another_namespace_goes_and_comes_back_with_a_new_log(dev: Dev) -> None:
+    url = re.search(r"http://127\.0\.0\.1:\d+", dev.said)
+    assert url is not None
+    made = subprocess.run(
+        [sys.executable, "-m", "faasctl", "namespace", "create", "team", "--server", url[0]],
+        env=os.environ | {"XDG_CONFIG_HOME": str(dev.project / "config"), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
     (dev.project / "other").mkdir()
     (dev.project / "other/handler.py").write_text("def handle(event, context):\n    print('got', event.path)\n")
-    both = STACK + STACK.partition("\n")[2].replace("hello", "other") + "    namespace: {}\n"
-    dev.save("stack.yaml", both.format("openfaas-fn"))
+    both = STACK + STACK.partition("\n")[2].replace("hello", "other") + "    namespace: team\n"
+    dev.save("stack.yaml", both)
     dev.says(r"other serving")
-    dev.call("other/1")
+    dev.call("other.team/1")
     dev.says(r"other  got /1")
     dev.save("stack.yaml", STACK)
     dev.says(r"other removed")
-    dev.save("stack.yaml", both.format("openfaas-fn"))
+    with pytest.raises(OSError, match="404"):
+        dev.call("other.team")
+    dev.save("stack.yaml", both)
     dev.says(r"other serving", times=2)
-    dev.call("other/2")
+    dev.call("other.team/2")
     dev.says(r"other  got /2")
     assert [dev.said.count(f"got /{number}\n") for number in (1, 2)] == [1, 1]
 

@@ -126,13 +126,18 @@ def _held_by_scale_call(load: Load, replicas: int, scaling: Scaling) -> Decision
     zero, until somebody calls."""
     if replicas == 0:
         return Decision(replicas=0, reason="scaled") if load.is_quiet else None
-    quiet_for = min(load.scaled_ago, load.idle_for) if load.is_quiet else 0.0
-    if quiet_for >= scaling.idle_seconds:
+    if scale_call_is_over(load, scaling):
         return None
     needed, reason = _waiting(load)
     if needed > replicas:
         return Decision(replicas=max(replicas, min(needed, scaling.max)), reason=reason)
     return Decision(replicas=replicas, reason="scaled")
+
+
+def scale_call_is_over(load: Load, scaling: Scaling) -> bool:
+    """Whether what a scale call asked for, other than zero, has held long enough; it does not hold again later."""
+    quiet_for = min(load.scaled_ago, load.idle_for) if load.known and load.is_quiet else 0.0
+    return bool(load.scaled_to) and quiet_for >= scaling.idle_seconds
 
 
 def _wanted(load: Load, scaling: Scaling, memory: Memory) -> tuple[int, str]:

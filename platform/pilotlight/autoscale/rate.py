@@ -26,7 +26,7 @@ class RateWindow:
         while at < end:
             second = math.floor(at)
             until = min(end, second + 1)
-            self._put(second, amount * (until - at) / lasted)
+            self._put(second, amount * ((until - at) / lasted))
             at = until
         if not lasted:
             self._put(math.floor(end), amount)

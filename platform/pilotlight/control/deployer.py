@@ -2,16 +2,17 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 
 from pilotlight.config import ControlSettings
 from pilotlight.control.clock import SYSTEM, Clock
 from pilotlight.control.keeping import Keeping
-from pilotlight.control.keys import KeyView
+from pilotlight.control.keys import KeyView, Rotated
 from pilotlight.control.launcher import Launched, Launcher, failure_of, new_id, pool_of
 from pilotlight.control.links import Links
 from pilotlight.control.pools import Pools
@@ -57,6 +58,7 @@ class Deployer:
         self._keeping = keeping
         self._clock = clock
         self._turns: dict[FunctionKey, _Turns] = {}
+        self._proving: dict[FunctionKey, FunctionSpec] = {}
 
     async def deploy(self, spec: FunctionSpec, mode: DeployMode) -> Deployed:
         async with self._turn(spec.key):
@@ -68,15 +70,21 @@ class Deployer:
             if state is not None and _is_unchanged(state.revision, spec, bundle, versions):
                 applied = await self._in_the_routers(state)
                 return self._deployed(state, unchanged=True, created=False, phases={}, applied=applied)
-            revision = await self._store.add_revision(new_id(), spec, bundle, self._clock.unix(), versions)
-            try:
-                proofs = await self._prove(revision, state)
-                await self._make_live(revision, proofs)
-            except PilotlightError as error:
-                await self._store.fail_revision(revision.id, error.detail)
-                error.state = error.state or _still_serving(state)
-                raise
-            return await self._switch(revision, state, proofs)
+            with self._noted(spec):
+                return await self._deploy_changed(spec, bundle, versions, state)
+
+    async def _deploy_changed(
+        self, spec: FunctionSpec, bundle: Bundle, versions: Mapping[str, str], state: FunctionState | None
+    ) -> Deployed:
+        revision = await self._store.add_revision(new_id(), spec, bundle, self._clock.unix(), versions)
+        try:
+            proofs = await self._prove(revision, state)
+            await self._make_live(revision, proofs)
+        except PilotlightError as error:
+            await self._store.fail_revision(revision.id, error.detail)
+            error.state = error.state or _still_serving(state)
+            raise
+        return await self._switch(revision, state, proofs)
 
     async def remove(self, key: FunctionKey) -> None:
         async with self._turn(key):
@@ -100,21 +108,40 @@ class Deployer:
             self._reconciler.reconcile(state)
             await self._in_the_routers(state)
 
+    async def forget_scale_call(self, key: FunctionKey) -> None:
+        """It is over; one that was made meanwhile stays."""
+        async with self._turn(key):
+            state = self._reconciler.functions.get(key)
+            if state is not None and state.scaled_to is None:
+                await self._store.scaled(key, None, self._clock.unix())
+
     async def key(self, key: FunctionKey) -> KeyView:
         _check_takes_key(self._known(key))
         return await self._keeping.keys.get(key)
 
-    async def rotate_key(self, key: FunctionKey, grace_seconds: float) -> KeyView:
+    async def rotate_key(self, key: FunctionKey, grace_seconds: float) -> Rotated:
         async with self._turn(key):
             state = self._known(key)
             _check_takes_key(state)
             view = await self._keeping.keys.rotate(key, grace_seconds)
-            await self._in_the_routers(state)
-            return view
+            applied = await self._in_the_routers(state)
+            return Rotated(**msgspec.structs.asdict(view), applied=applied)
 
     def changing(self) -> Collection[FunctionKey]:
         """Functions of which a change is under way; they may not be there yet."""
         return self._turns.keys()
+
+    def proving(self) -> Collection[FunctionSpec]:
+        """What is being deployed and not live yet."""
+        return self._proving.values()
+
+    @contextmanager
+    def _noted(self, spec: FunctionSpec) -> Iterator[None]:
+        self._proving[spec.key] = spec
+        try:
+            yield
+        finally:
+            del self._proving[spec.key]
 
     @asynccontextmanager
     async def _turn(self, key: FunctionKey) -> AsyncIterator[None]:

@@ -20,7 +20,7 @@ from pilotlight.control.collector import Collector, Shelf
 from pilotlight.control.counts import Counts, CountStore
 from pilotlight.control.deployer import Deployer
 from pilotlight.control.keeping import Keeping
-from pilotlight.control.keys import KeyView
+from pilotlight.control.keys import KeyView, Rotated
 from pilotlight.control.launcher import Launcher
 from pilotlight.control.links import Links
 from pilotlight.control.namespaces import Namespaces
@@ -84,6 +84,7 @@ class ControlPlane:
             data_dir=settings.data_dir,
             reconciler=lambda: self._reconciler,
             changing=lambda: self._deployer.changing(),
+            proving=lambda: self._deployer.proving(),
             clock=clock,
         )
         self._launcher = Launcher(
@@ -95,6 +96,7 @@ class ControlPlane:
             links=lambda: self._links,
             settings=settings.control,
             spawn=self._spawn,
+            forget_scale_call=lambda function: self._deployer.forget_scale_call(function),
             clock=clock,
         )
         self._counts = Counts(counts)
@@ -103,6 +105,7 @@ class ControlPlane:
             on_level=self._reconciler.on_level,
             on_drained=self._reconciler.on_drained,
             counts=self._counts,
+            key_seconds=self._keeping.keys.seconds_left,
             clock=clock.monotonic,
         )
         self._pools = Pools(provider, spares=settings.pool.spares)
@@ -156,7 +159,7 @@ class ControlPlane:
     async def key(self, key: FunctionKey) -> KeyView:
         return await self._deployer.key(key)
 
-    async def rotate_key(self, key: FunctionKey, *, grace_seconds: float = 0.0) -> KeyView:
+    async def rotate_key(self, key: FunctionKey, *, grace_seconds: float = 0.0) -> Rotated:
         return await asyncio.shield(asyncio.ensure_future(self._deployer.rotate_key(key, grace_seconds)))
 
     def functions(self, namespace: str | None = None) -> Sequence[FunctionView]:

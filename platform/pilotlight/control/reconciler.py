@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from pilotlight.autoscale.decide import Decision, decide
+from pilotlight.autoscale.decide import Decision, decide, scale_call_is_over
 from pilotlight.config import ControlSettings
 from pilotlight.control.clock import SYSTEM, Clock
 from pilotlight.control.launcher import LOST_WITH_ZYGOTE, Launched, Launcher, new_id, pool_of
@@ -49,6 +49,7 @@ class Reconciler:
         links: Callable[[], Links],
         settings: ControlSettings,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        forget_scale_call: Callable[[FunctionKey], Coroutine[Any, Any, None]],
         clock: Clock = SYSTEM,
     ) -> None:
         self.functions: dict[FunctionKey, FunctionState] = {}
@@ -57,6 +58,7 @@ class Reconciler:
         self._links = links
         self._settings = settings
         self._spawn = spawn
+        self._forget_scale_call = forget_scale_call
         self._now = clock.monotonic
         self._unix = clock.unix
         self._active: set[FunctionKey] = set()
@@ -76,7 +78,7 @@ class Reconciler:
             return
         state.hear(level, self._now())
         if state.scaled_to == 0 and level.waiting:
-            state.scaled_to = None
+            self._end_scale_call(state)
         self._active.add(function)
         if level.waiting or not state.replicas:
             self._reconcile_safely(state)
@@ -110,7 +112,10 @@ class Reconciler:
         now = self._now()
         level = self._links().level(state.key)
         state.hear(level, now)
-        decision = decide(state.load(level, now), state.revision.spec.scale, state.memory, now)
+        load, scale = state.load(level, now), state.revision.spec.scale
+        decision = decide(load, scale, state.memory, now)
+        if scale_call_is_over(load, scale):
+            self._end_scale_call(state)
         if (decision.replicas, decision.reason) != (state.decision.replicas, state.decision.reason):
             log.info("decided", function=state.key, replicas=decision.replicas, reason=decision.reason)
             self._decided.add(state.key)
@@ -120,6 +125,11 @@ class Reconciler:
             self._perform(state, action)
         if not state.replicas and decision.replicas == 0:
             self._active.discard(state.key)
+
+    def _end_scale_call(self, state: FunctionState) -> None:
+        """Nobody who waits waits for the store; a control plane that starts must not hear of it again."""
+        state.scaled_to = None
+        self._spawn(self._forget_scale_call(state.key))
 
     def add(self, state: FunctionState) -> None:
         """A function that was just deployed, or found again."""

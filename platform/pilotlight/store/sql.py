@@ -190,7 +190,8 @@ class Store(KeptTables):
             )
             return result.rowcount
 
-    async def scaled(self, key: FunctionKey, replicas: int, now: float) -> None:
+    async def scaled(self, key: FunctionKey, replicas: int | None, now: float) -> None:
+        """What a scale call asked for; None when it is over."""
         async with self._transaction() as connection:
             await connection.execute(
                 text("UPDATE functions SET scaled_to = :replicas, scaled_at = :now WHERE key = :key"),

@@ -9,6 +9,7 @@ import pytest
 from pilotlight.control.views import FunctionView
 from pilotlight.core.scaling import Scaling
 from pilotlight.providers.base import Ended
+from pilotlight.store.sql import Store
 from tests.integration.control.scene import HELLO, Scene, hello
 
 BROKEN = Ended(id="", reason="load-failed", detail="init raised KeyError", slug="init-failed")
@@ -115,3 +116,41 @@ async def test_a_failing_function_says_when_it_is_tried_again(scene: Scene) -> N
         assert view.failure is not None
         assert (view.state, view.failure.slug, view.failure.starts) == ("failing", "init-failed", 2)
         assert view.failure.next_try_at > view.decided_at
+
+
+async def test_a_scale_call_that_is_over_does_not_come_back_with_the_next_control_plane(scene: Scene) -> None:
+    spec = hello(scale=Scaling(min=2, idle_seconds=60))
+    async with scene.plane() as (plane, router, _):
+        await plane.deploy(spec)
+        await plane.scale(HELLO, 0)
+        await router.until(lambda: not router.endpoints())
+        router.report(waiting=1)
+        await seen(plane, lambda view: view.ready == 2)
+        async with asyncio.timeout(5):
+            while await stored_scale_call(scene) is not None:
+                await asyncio.sleep(0.01)
+    async with scene.plane() as (plane, router, _):
+        router.report(in_flight=1)
+        view = await seen(plane, lambda view: view.idle_seconds == 0)
+        assert (view.ready, view.wanted) == (2, 2)
+        assert view.why != "scaled"
+
+
+async def stored_scale_call(scene: Scene) -> int | None:
+    """Read beside the control plane that runs."""
+    store = await Store.open(scene.folder / "store.db")
+    try:
+        [function] = await store.functions()
+        return function.scaled_to
+    finally:
+        await store.close()
+
+
+async def test_a_scale_call_that_idleness_ended_does_not_come_back_with_the_next_call(scene: Scene) -> None:
+    async with scene.plane() as (plane, router, _):
+        await plane.deploy(hello(scale=Scaling(idle_seconds=0.2)))
+        await plane.scale(HELLO, 3)
+        await seen(plane, lambda view: view.why == "idle")
+        router.report(waiting=1)
+        view = await seen(plane, lambda view: view.why != "idle")
+        assert (view.why, view.wanted) == ("waiting", 1)

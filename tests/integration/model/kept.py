@@ -5,7 +5,15 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from pilotlight.core.spec import FunctionKey
-from pilotlight.store.kept import SEAL_HEAD_BYTES, SMALL_BYTES, KeptTables, StoredKey, StoredNamespace, StoredSecret
+from pilotlight.store.kept import (
+    OTHER_KEYS,
+    SEAL_HEAD_BYTES,
+    SMALL_BYTES,
+    KeptTables,
+    StoredKey,
+    StoredNamespace,
+    StoredSecret,
+)
 
 
 class MemoryKept(KeptTables):
@@ -63,6 +71,9 @@ class MemoryKept(KeptTables):
                 until = others_until if other.expires_at is None else min(other.expires_at, others_until)
                 self._keys[digest] = msgspec.structs.replace(other, expires_at=until), other_sealed
         await self.expire_function_keys(key.created_at)
+        others = [known for known, (other, _) in self._keys.items() if other.function == key.function]
+        for digest in others[:-OTHER_KEYS]:
+            del self._keys[digest]
         self._keys[key.digest] = key, sealed
 
     async def expire_function_keys(self, now: float) -> None:

@@ -80,7 +80,7 @@ class MemoryStore(MemoryKept, Store):
         await asyncio.sleep(self.seconds)
         return len(unfinished)
 
-    async def scaled(self, key: FunctionKey, replicas: int, now: float) -> None:
+    async def scaled(self, key: FunctionKey, replicas: int | None, now: float) -> None:
         await asyncio.sleep(self.seconds)
         if (stored := self._functions.get(key)) is not None:
             self._functions[key] = msgspec.structs.replace(stored, scaled_to=replicas, scaled_at=now)

@@ -411,3 +411,18 @@ def test_what_fastapi_lets_through_is_in_the_log_alone(zygote: Zygote) -> None:
     reply = replica.call("/raises", headers={"X-Call-Id": "f2"})
     assert (reply.status, b"secret" in reply.body) == (500, False)
     until(lambda: [r for r in replica.records() if "KeyError: 'secret'" in r.text and r.call_id == "f2"])
+
+
+def test_head_of_an_answer_without_end_keeps_nobody_from_being_answered(zygote: Zygote) -> None:
+    source = (
+        ONLY_HTTP
+        + """
+    await send({"type": "http.response.start", "status": 200})
+    while scope["method"] == "HEAD":
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+    await send({"type": "http.response.body", "body": b"here"})
+"""
+    )
+    replica = zygote.serve(source, contract="asgi", timeout_seconds=2.0)
+    assert replica.call("/", method="HEAD").status == 200
+    assert replica.call("/").body == b"here"

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import json
+import select
 import socket
 import threading
 import time
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 import pilotlight_runtime
-from pilotlight_runtime import CallFailed, logs
+from pilotlight_runtime import CallFailed, logs, outgoing_wire
 from pilotlight_runtime.current import Surroundings, surroundings
 from pilotlight_runtime.outgoing_wire import close_kept
 from tests.integration.runtime.gateway import Gateway, gateway
@@ -256,3 +257,44 @@ def test_an_event_loop_of_another_thread_calls_too(router: Gateway) -> None:
     thread.start()
     thread.join()
     assert answers == [[200, 200], [200, 200]]
+
+
+@pytest.mark.parametrize("prefix", ["", "async "])
+def test_each_piece_of_a_stream_has_its_own_time_for_calls(zygote: Zygote, router: Gateway, prefix: str) -> None:
+    """The whole stream lasts longer than the timeout, which is for a piece."""
+    source = f"""
+import time
+{prefix}def stream(context):
+    for _ in range(4):
+        time.sleep(0.4)
+        yield b"."
+    reply = {"await " if prefix else ""}context.call("other")
+    yield reply.body
+{prefix}def handle(event, context):
+    return stream(context)
+"""
+    replica = zygote.serve(source, variables=variables(router), timeout_seconds=1.0)
+    assert replica.call().body == b"....answer"
+
+
+async def test_a_busy_loop_sees_that_a_connection_was_closed_before_it_uses_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("PILOTLIGHT_GATEWAY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+        def answer_each_on_its_own_connection() -> None:
+            for _ in range(2):
+                with listener.accept()[0] as theirs:
+                    theirs.recv(65536)
+                    theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+        thread = threading.Thread(target=answer_each_on_its_own_connection)
+        thread.start()
+        assert (await pilotlight_runtime.call("other")).body == b"ok"
+        [connection] = outgoing_wire._kept.asynchronous
+        own = connection._transport.get_extra_info("socket")
+        assert select.select([own.fileno()], [], [], 10)[0]  # closed, while the loop is held up here
+        assert (await pilotlight_runtime.call("other")).body == b"ok"
+        thread.join()
+    close_kept()

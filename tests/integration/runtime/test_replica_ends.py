@@ -267,6 +267,25 @@ def test_alone_and_without_requests_it_ends(zygote: Zygote) -> None:
     assert any(line.startswith("idle: ") for line in replica.lines())
 
 
+def test_what_ends_alone_leaves_no_secrets_behind(zygote: Zygote, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    for name in ("token", "key"):
+        (secrets / name).write_text("hunter2")
+    replica = zygote.serve(SLEEPING, idle_end_seconds=1, secrets_dir=str(secrets))
+    replica.channel.close()
+    assert zygote.status_of(replica) == 0
+    assert not secrets.exists()
+
+
+def test_what_is_told_to_end_leaves_them_to_the_control_plane(zygote: Zygote, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hunter2")
+    replica = zygote.serve(SLEEPING, secrets_dir=str(tmp_path))
+    os.kill(replica.pid, signal.SIGTERM)
+    assert zygote.status_of(replica) == 0
+    assert (tmp_path / "token").exists()
+
+
 def test_with_a_control_plane_it_never_ends_for_idleness(zygote: Zygote) -> None:
     replica = zygote.serve(SLEEPING, idle_end_seconds=0.1)
     time.sleep(1.5)

@@ -1,5 +1,7 @@
 """What a replica answers over its socket."""
 
+import contextlib
+import http.client
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -374,3 +376,20 @@ def _receive_all(sock: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return b"".join(parts)
+
+
+@pytest.mark.parametrize("prefix", ["", "async "])
+@pytest.mark.parametrize("pieces", ["yield b'a'; sys.exit(1)", "sys.exit(1); yield b'a'"])
+def test_a_stream_that_exits_ends_its_call_only(zygote: Zygote, prefix: str, pieces: str) -> None:
+    source = f"""
+import sys
+{prefix}def stream():
+    {pieces}
+{prefix}def handle(event, context):
+    return "here" if event.path == "/other" else stream()
+"""
+    replica = zygote.serve(source)
+    with contextlib.suppress(http.client.IncompleteRead):
+        assert replica.call("/").status == 500
+    until(lambda: any("SystemExit" in line for line in replica.lines()))
+    assert replica.call("/other").body == b"here"

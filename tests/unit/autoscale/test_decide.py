@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pilotlight.autoscale.decide import NOTHING, Decision, Load, Memory, decide
+from pilotlight.autoscale.decide import NOTHING, Decision, Load, Memory, decide, scale_call_is_over
 from pilotlight.core.scaling import Scaling
 
 SCALING = Scaling(max=20, idle_seconds=300)
@@ -226,3 +226,18 @@ def test_the_same_is_decided_again_at_the_same_moment(load: Load, scaling: Scali
 @given(loads, scalings | by_the_rule)
 def test_a_reason_is_one_word(load: Load, scaling: Scaling) -> None:
     assert decide(load, scaling, NOTHING, 0.0).reason.isalpha()
+
+
+@pytest.mark.parametrize(
+    ("load", "over"),
+    [
+        (Load(known=True, slots=4, ready=3, idle_for=400, scaled_to=3, scaled_ago=301), True),
+        (Load(known=True, slots=4, ready=3, idle_for=400, scaled_to=3, scaled_ago=299), False),
+        (Load(known=True, slots=4, ready=3, in_flight=1, scaled_to=3, scaled_ago=400), False),
+        (Load(known=False, slots=4, ready=3, idle_for=400, scaled_to=3, scaled_ago=400), False),
+        (Load(known=True, slots=4, idle_for=400, scaled_to=0, scaled_ago=400), False),
+        (Load(known=True, slots=4, idle_for=400, scaled_ago=400), False),
+    ],
+)
+def test_a_scale_call_is_over_once_the_function_was_idle(load: Load, over: bool) -> None:
+    assert scale_call_is_over(load, SCALING) is over

@@ -1,7 +1,7 @@
 """Rates of counters over time."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pilotlight.autoscale.rate import CounterRate, CpuRate, RateWindow
@@ -77,6 +77,7 @@ def test_what_was_counted_while_the_counter_was_away_is_not_counted_at_its_retur
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 100)), max_size=40))
+@example([(5e-324, 1.5)])
 def test_a_rate_is_never_negative_and_never_more_than_all_of_it(steps: list[tuple[float, float]]) -> None:
     window, now = RateWindow(), 0.0
     for pause, amount in steps:

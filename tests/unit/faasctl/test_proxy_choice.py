@@ -1,10 +1,14 @@
 """When a proxy is used, and when it is not."""
 
+import socket
+import threading
+from urllib.parse import urlsplit
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faasctl.proxy import proxy_for
+from faasctl.proxy import ProxyRefused, connected, proxy_for
 
 ENV = {"HTTPS_PROXY": "http://me:p%40ss@proxy.example:3129", "http_proxy": "plain.example"}
 
@@ -53,3 +57,31 @@ def test_what_is_no_http_proxy_is_refused(text: str) -> None:
 def test_any_exception_is_a_yes_or_a_no(rule: str, host: str) -> None:
     found = proxy_for("https", host, ENV | {"NO_PROXY": rule})
     assert found is None or found.variable == "HTTPS_PROXY"
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [("https://[2001:db8::1]", "[2001:db8::1]:443"), ("https://faas.example.org:8443", "faas.example.org:8443")],
+)
+def test_a_tunnel_is_asked_for_by_host_and_port(url: str, target: str) -> None:
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            with listener.accept()[0] as sock:
+                heard.append(sock.recv(4096))
+                sock.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        proxy = proxy_for("https", "h", {"HTTPS_PROXY": f"http://127.0.0.1:{listener.getsockname()[1]}"})
+        assert proxy is not None
+        with pytest.raises(ProxyRefused, match="403"):
+            connected(proxy, urlsplit(url), "tests", 5.0)
+        thread.join()
+    lines = heard[0].decode().splitlines()
+    assert lines[:2] == [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+
+
+def test_a_proxy_at_an_ipv6_address_is_named_as_one() -> None:
+    assert str(proxy_for("http", "h", {"http_proxy": "http://[::1]"})) == "[::1]:3128 (from http_proxy)"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faasctl.wire import Body, Connection, Cut, NotHttp, Response, connect
+from faasctl.wire import ANSWER_BYTES, Body, Connection, Cut, NotHttp, Response, TooLong, connect
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -96,11 +96,32 @@ def test_what_ends_too_early_is_a_cut(data: bytes) -> None:
         OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n",
         OK + b"X: " + b"a" * 70_000 + b"\r\n\r\n",
         OK + b"X: a\r\n" * 300 + b"\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\n" * 1000 + OK + b"Content-Length: 1\r\n\r\na",
     ],
 )
 def test_what_is_no_http_is_told(data: bytes) -> None:
     with pytest.raises(NotHttp):
         body_of(data)
+
+
+@pytest.mark.parametrize("size", [0, 5, ANSWER_BYTES])
+def test_an_answer_is_read_whole_up_to_its_bound(size: int) -> None:
+    with answered(OK + b"\r\n" + bytes(size)) as connection:
+        assert len(ask(connection).whole()) == size
+
+
+def test_more_is_not_read() -> None:
+    endless = OK + b"\r\n" + bytes(ANSWER_BYTES + 1)
+    with answered(endless) as connection, pytest.raises(TooLong):
+        ask(connection).whole()
+    with answered(endless) as connection, pytest.raises(TooLong):
+        list(ask(connection).lines())
+
+
+def test_lines_are_found_across_blocks() -> None:
+    data = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (b"a", b"b\nc\n", b"\nd", b"\n")) + b"0\r\n\r\n"
+    with answered(OK + b"Transfer-Encoding: chunked\r\n\r\n" + data) as connection:
+        assert list(ask(connection).lines()) == [b"ab", b"c", b"", b"d"]
 
 
 def test_a_tls_alert_is_recognised() -> None:
