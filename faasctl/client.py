@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from faasctl import __version__
 from faasctl.config import Server
 from faasctl.errors import CliError, ExitCode, Place, Problem
-from faasctl.wire import Body, Connection, Cut, NotHttp, Response, dial
+from faasctl.wire import ANSWER_BYTES, Body, Connection, Cut, NotHttp, Response, TooLong, dial
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 30.0
@@ -61,7 +61,7 @@ class Client:
         headers = {} if body is None else {"Content-Type": "application/json"}
         response = self._open(method, path, query, data, headers, seconds)
         with self._translated():
-            return self._decode(response.read())
+            return self._decode(response.whole())
 
     @contextmanager
     def lines(
@@ -274,6 +274,8 @@ class Client:
             detail = f"{url} closed the connection in the middle of an answer"
             restart = "A server that crashed comes back by itself; look with: faasctl list"
             raise self._error(ExitCode.FAILED, "server-gone", detail, restart) from None
+        except TooLong:
+            raise self._not_pilotlight(f"an answer of more than {ANSWER_BYTES >> 20} MiB") from None
         except NotHttp as error:
             if "TLS" in str(error):
                 raise self._unreachable(f"{url} speaks TLS; is it https:// instead?") from None

@@ -29,7 +29,7 @@ class Proxy:
     """That named it."""
 
     def __str__(self) -> str:
-        return f"{self.address.hostname}:{self.address.port or 3128} (from {self.variable})"
+        return f"{_authority(self.address, 3128)} (from {self.variable})"
 
     @property
     def authorization(self) -> dict[str, str]:
@@ -67,11 +67,17 @@ def connected(proxy: Proxy, base: SplitResult, agent: str, seconds: float) -> Co
     if base.scheme == "http":
         return Connection(sock, base.netloc, agent, prefix=f"http://{base.netloc}", more=proxy.authorization)
     try:
-        _tunnel(sock, f"{base.hostname}:{base.port or 443}", proxy.authorization)
+        _tunnel(sock, _authority(base, 443), proxy.authorization)
     except BaseException:
         sock.close()
         raise
     return Connection(secured(sock, base.hostname or ""), base.netloc, agent)
+
+
+def _authority(address: SplitResult, port: int) -> str:
+    """Host and port; the colons of an IPv6 address are not taken for the port's."""
+    host = address.hostname or ""
+    return f"{f'[{host}]' if ':' in host else host}:{address.port or port}"
 
 
 def _tunnel(sock: socket.socket, target: str, headers: Mapping[str, str]) -> None:

@@ -13,12 +13,18 @@ from typing import IO, Any
 
 Body = bytes | IO[bytes] | Iterator[bytes] | None
 BLOCK_BYTES = 1 << 16
-_LINE_BYTES, _HEADER_LINES = 1 << 16, 200
+ANSWER_BYTES = 1 << 26
+"""Of an answer, or a line of a stream, that is read as one piece: far more than any list of functions has."""
+_LINE_BYTES, _HEADER_LINES, _INTERIM_ANSWERS = 1 << 16, 200, 100
 _WITH_BODY = ("POST", "PUT", "PATCH")
 
 
 class NotHttp(Exception):
     """What answered does not speak HTTP/1."""
+
+
+class TooLong(Exception):
+    """What is to be read as one piece is larger than ANSWER_BYTES."""
 
 
 class Cut(ConnectionError):
@@ -186,6 +192,13 @@ class Response:
                 break
         return b"".join(parts)[:most]
 
+    def whole(self) -> bytes:
+        """The body; raises TooLong."""
+        body = self.read(ANSWER_BYTES + 1)
+        if len(body) > ANSWER_BYTES:
+            raise TooLong
+        return body
+
     def blocks(self) -> Iterator[bytes]:
         """The body as it arrives, so that a stream is seen while it runs. Raises Cut."""
         if self.done:
@@ -194,11 +207,16 @@ class Response:
         self._finish()
 
     def lines(self) -> Iterator[bytes]:
-        """The body line by line; raises Cut for one without its end."""
-        rest = b""
+        """The body line by line; raises Cut for one without its end, and TooLong."""
+        rest = bytearray()
         for block in self.blocks():
-            *whole, rest = (rest + block).split(b"\n")
-            yield from whole
+            *whole, last = block.split(b"\n")
+            for line in whole:
+                yield bytes(rest + line)
+                rest.clear()
+            rest += last
+            if len(rest) > ANSWER_BYTES:
+                raise TooLong
         if rest:
             raise Cut("the last line has no end")
 
@@ -262,7 +280,7 @@ def _blocks_of(body: IO[bytes] | Iterator[bytes]) -> Iterator[bytes]:
 
 def _read_head(reader: BufferedReader) -> tuple[bytes, int, str, Headers]:
     """The first answer that is not merely on its way (1xx)."""
-    while True:
+    for _ in range(_INTERIM_ANSWERS):
         first = reader.readline(_LINE_BYTES)
         if not first:
             raise Cut("no answer")
@@ -273,6 +291,7 @@ def _read_head(reader: BufferedReader) -> tuple[bytes, int, str, Headers]:
         headers = _read_headers(reader)
         if not 100 <= int(code) < 200:
             return protocol[-1:], int(code), reason.decode("latin-1").strip(), headers
+    raise NotHttp(f"{_INTERIM_ANSWERS} answers that are merely on their way")
 
 
 def _read_headers(reader: BufferedReader) -> Headers:

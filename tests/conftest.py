@@ -1,6 +1,6 @@
 """How many made-up examples each property is tried with: few in a run of all tests, as many as are asked for otherwise.
 
-    PILOTLIGHT_EXAMPLES=2000 pytest tests/unit
+PILOTLIGHT_EXAMPLES=2000 pytest tests/unit
 """
 
 import os

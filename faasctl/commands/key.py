@@ -37,5 +37,7 @@ def command(
         screen.document(answer)
         return
     screen.data(str(answer.get("key")))
+    if not answer.get("applied", True):
+        screen.say("no router has confirmed the new key yet: until it does, the one before is the key that opens")
     if screen.person_reads:
         screen.say(f'\nCallers send it:  curl -H "X-Function-Key: $(faasctl key {name})" ...')

@@ -151,11 +151,24 @@ def merge_json(path: Path, new: dict[str, Any]) -> str | None:
     """Into a file that others write, too. One that is no JSON object is left as it is; the sentence that says so."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        known = json.loads(path.read_text()) if path.exists() else {}
-        write_whole(path, json.dumps(known | new, indent=2))
+        with _folder_locked(path.parent):
+            known = json.loads(path.read_text()) if path.exists() else {}
+            write_whole(path, json.dumps(known | new, indent=2))
     except (ValueError, TypeError, OSError) as error:
         return f"{path} was not changed ({error}); log in with `faasctl login`"
     return None
+
+
+@contextlib.contextmanager
+def _folder_locked(folder: Path) -> Iterator[None]:
+    """The lock that faasctl takes, too, when it changes a file there."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems lock no folder
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -30,9 +30,11 @@ ROWS = (
     ),
     Row(
         "forbidden", 403, 4,
-        "A page of another site may not change anything here.",
-        "A browser sent the request on behalf of a page that is not the server's own.",
-        "Call the API from a program, or from the server's own pages.",
+        "A page of another site may not use the API.",
+        "A browser sent the request on behalf of a page that is not the server's own; or the server runs without "
+        "authentication and was called by a name that any site could have.",
+        "Call the API from a program or from the server's own pages; without authentication by the server's IP "
+        "address, or as localhost.",
     ),
     Row(
         "not-found", 404, 5,

@@ -30,6 +30,7 @@ from pilotlight_runtime.channel import Channel
 from pilotlight_runtime.contracts import Application, Conversation, Identity, conversation_in
 from pilotlight_runtime.failures import LoadFailed, init_failure, user_traceback
 from pilotlight_runtime.loader import PACKAGE, load
+from pilotlight_runtime.secret_files import remove_secrets
 from pilotlight_runtime.server import Connection, Server
 from pilotlight_runtime.tether import Tether
 from pilotlight_runtime.workers import Workers
@@ -133,6 +134,7 @@ class Replica:
         self._flooded_at = -FLOOD_LASTS_SECONDS
         self._shutdown: Callable[[], Awaitable[None]] | None = None
         self._last_task: asyncio.Task[None] | None = None
+        self._left_alone = False
 
     def run(self) -> NoReturn:
         try:
@@ -263,6 +265,7 @@ class Replica:
         silent = now - max(server.last_word, self._channel.closed_at)
         if silent > self._order.idle_end_seconds:
             self._logs.system(f"idle: no request and no control plane for {silent:.0f} s")
+            self._left_alone = True
             server.drain()
 
     def _tick_seconds(self, now: float) -> float:
@@ -287,7 +290,7 @@ class Replica:
             self._logs.end_all_lines()
             os._exit(EXIT_STUCK)  # what hangs may hang its atexit functions too
         if self._shutdown is None:
-            _exit_orderly(self._logs, 0)
+            self._leave()
         if self._last_task is None:
             self._last_task = self._loop.create_task(self._shut_down(self._shutdown))
 
@@ -300,6 +303,12 @@ class Replica:
             self._logs.system(f"shutdown: it took more than {SHUTDOWN_SECONDS:g} s and was left")
         except BaseException as error:
             self._logs.error(user_traceback(error))
+        self._leave()
+
+    def _leave(self) -> NoReturn:
+        """Its secrets are the control plane's to remove; one that has left for good never does."""
+        if self._left_alone and self._order.secrets_dir is not None:
+            remove_secrets(self._order.secrets_dir)
         _exit_orderly(self._logs, 0)
 
     def _say_stuck(self, detail: str) -> None:

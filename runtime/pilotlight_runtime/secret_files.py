@@ -1,5 +1,6 @@
 """A function's secrets, wherever it runs: files in the folder of `PILOTLIGHT_SECRETS`, or in OpenFaaS' own place."""
 
+import contextlib
 import os
 
 FOLDER = "/var/openfaas/secrets"
@@ -17,3 +18,11 @@ def read_secret(name: str) -> bytes:
         raise LookupError(f"the function has no secret {name!r} ({has}); name it under `secrets:` in stack.yaml")
     with open(os.path.join(folder, name), "rb") as file:
         return file.read()
+
+
+def remove_secrets(folder: str) -> None:
+    """All that may be removed of them: the folder itself lies among those of other replicas."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)

@@ -7,7 +7,7 @@ from pilotlight.api.answers import json
 from pilotlight.api.endpoints import Endpoint
 from pilotlight.api.reading import key_of, parse_query, read_as
 from pilotlight.api.work import Work
-from pilotlight.control.keys import KeyView
+from pilotlight.control.keys import KeyView, Rotated
 from pilotlight.control.views import Control
 from pilotlight.core.errors import FunctionNotFound, KeyNotFound, SecretsLocked
 
@@ -45,7 +45,7 @@ class Keys:
                 path="/api/v1/functions/{name}/key/rotate",
                 handler=self.rotate_key,
                 summary="A new key; those before it are valid for `grace_seconds` more.",
-                answers={200: KeyView},
+                answers={200: Rotated},
                 query=KeyQuery,
                 request=RotateBody,
                 errors=errors,

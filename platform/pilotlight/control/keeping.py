@@ -11,14 +11,15 @@ from pilotlight.control.sealing import Seal
 from pilotlight.control.secrets import Secrets
 from pilotlight.control.state import FunctionState
 from pilotlight.core.errors import SecretNotFound, SecretsLocked
-from pilotlight.core.spec import FunctionKey
+from pilotlight.core.spec import FunctionKey, FunctionSpec
 from pilotlight.store.sql import Store
 
 _FOR_WANT_OF_A_SECRET = (SecretNotFound.default_slug, SecretsLocked.default_slug)
 
 
 class Keeping:
-    """`changing` are the functions of which a change is under way, which may not be there yet."""
+    """`changing` are the functions of which a change is under way, which may not be there yet; `proving` what they
+    are to become."""
 
     def __init__(
         self,
@@ -27,6 +28,7 @@ class Keeping:
         data_dir: Path,
         reconciler: Callable[[], Reconciler],
         changing: Callable[[], Collection[FunctionKey]],
+        proving: Callable[[], Collection[FunctionSpec]],
         clock: Clock,
     ) -> None:
         self._reconciler = reconciler
@@ -42,6 +44,7 @@ class Keeping:
             seal=seal,
             namespaces=self.namespaces,
             live=lambda: reconciler().live_revisions(),
+            proving=proving,
             changed=self._secret_changed,
             clock=clock,
         )

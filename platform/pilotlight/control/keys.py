@@ -16,7 +16,7 @@ from pilotlight.control.clock import SYSTEM, Clock
 from pilotlight.control.sealing import Seal
 from pilotlight.core.errors import InvalidInput, KeyNotFound
 from pilotlight.core.spec import FunctionKey
-from pilotlight.store.kept import StoredKey
+from pilotlight.store.kept import OTHER_KEYS, StoredKey
 from pilotlight.store.sql import Store
 
 log = structlog.get_logger(__name__)
@@ -37,6 +37,13 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"KeyView(function={self.function!r})"
+
+
+class Rotated(KeyView, frozen=True, kw_only=True):
+    """The new key of a function."""
+
+    applied: bool
+    """The routers go by it; False when one did not answer in time (it will when it comes back), or none is there."""
 
 
 class FunctionKeys:
@@ -71,6 +78,12 @@ class FunctionKeys:
             key.digest for key in self._known.get(function, ()) if key.expires_at is None or key.expires_at > now
         )
 
+    def seconds_left(self, function: FunctionKey) -> dict[str, float]:
+        """Of its keys that end, by digest, from this moment on."""
+        now = self._clock.unix()
+        keys = self._known.get(function, ())
+        return {key.digest: max(0.0, key.expires_at - now) for key in keys if key.expires_at is not None}
+
     async def ensure(self, function: FunctionKey) -> None:
         """It has a key afterwards: the one that it has, or a new one. Raises SecretsLocked."""
         async with self._writing:
@@ -87,7 +100,8 @@ class FunctionKeys:
         return self._view(current, value.decode())
 
     async def rotate(self, function: FunctionKey, grace_seconds: float = 0.0) -> KeyView:
-        """A new key; those before it are valid for so much longer. Raises InvalidInput, SecretsLocked."""
+        """A new key; the newest of those before it are valid for so much longer. Raises InvalidInput,
+        SecretsLocked."""
         if not 0 <= grace_seconds <= GRACE_LIMIT_SECONDS:
             raise InvalidInput(
                 f"grace_seconds: must be from 0 to {GRACE_LIMIT_SECONDS:.0f}, not {grace_seconds:g}",
@@ -116,7 +130,7 @@ class FunctionKeys:
         now = self._clock.unix()
         key, until = StoredKey(function=function, digest=digest, created_at=now), now + grace_seconds
         await self._store.add_function_key(key, sealed, others_until=until)
-        self._known[function] = [*_shortened(self._known.get(function, ()), until, now), key]
+        self._known[function] = [*_shortened(self._known.get(function, ()), until, now)[-OTHER_KEYS:], key]
         self._watch(function)
         self._changed(function)
         return self._view(key, value)

@@ -113,7 +113,7 @@ class Launcher:
     async def launch(self, revision: Revision, replica: str, pool: Pool) -> Launched:
         """A ready replica. Raises Unschedulable, StartFailed (the node's fault) or RevisionFailed (the function's);
         then, as after a cancellation, nothing of it is left running."""
-        tally = self.tallies.expect_end(revision.function, replica)
+        tally = self.tallies.of(revision.function)
         try:
             launched = await self._launch(revision, replica, pool)
         except PilotlightError as error:
@@ -124,7 +124,7 @@ class Launcher:
 
     async def _launch(self, revision: Revision, replica: str, pool: Pool) -> Launched:
         began = time.perf_counter()
-        values = await self._values(revision, replica)
+        values = await self._values(revision)
         had_values = time.perf_counter()
         placement = self._place(revision, replica)
         seconds = self._settings.max_stream_seconds
@@ -158,17 +158,14 @@ class Launcher:
         phases |= {"place": (placed - had_values) * 1000, **event.phases}
         return Launched(running=running, slots=event.slots, phases=phases)
 
-    async def _values(self, revision: Revision, replica: str) -> Mapping[str, bytes]:
+    async def _values(self, revision: Revision) -> Mapping[str, bytes]:
         """Of its secrets, as they are now."""
         if not revision.spec.secrets or self._secrets_of is None:
             return {}
-        try:
-            return await self._secrets_of(revision.spec)
-        except PilotlightError:
-            self.tallies.expect_no_end(replica)
-            raise
+        return await self._secrets_of(revision.spec)
 
     async def _start(self, launch: Launch) -> Running:
+        self.tallies.expect_end(launch.function, launch.id)
         try:
             return await self._provider.start(launch)
         except PilotlightError:

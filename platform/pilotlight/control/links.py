@@ -81,8 +81,10 @@ class Links:
         on_level: Callable[[FunctionKey], None],
         on_drained: Callable[[str], None],
         counts: Counts | None = None,
+        key_seconds: Callable[[FunctionKey], dict[str, float]] = lambda _: {},
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`key_seconds(function)` is what a route says at the moment when it is sent."""
         self._epoch = epoch
         self._on_level = on_level
         self._on_drained = on_drained
@@ -91,6 +93,7 @@ class Links:
         self._routes: dict[FunctionKey, Route] = {}
         self._routers: dict[str, _Router] = {}
         self._counts = counts or Counts()
+        self._key_seconds = key_seconds
         self._drains: dict[str, _Drain] = {}
         self._since: dict[FunctionKey, float] = {}
         self._progress = asyncio.Condition()
@@ -298,6 +301,7 @@ class Links:
                 route,
                 endpoints=tuple(_granted_endpoint(e, index, len(self._routers)) for e in route.endpoints),
                 counted=self._counts.earlier(route.function, router.run),
+                key_seconds=self._key_seconds(route.function) if route.key_digests else {},
             )
 
     def _send(self, router: _Router, message: Down) -> None:

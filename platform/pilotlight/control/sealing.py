@@ -15,10 +15,13 @@ import contextlib
 import hashlib
 import os
 import secrets
+import stat
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import structlog
 
 from pilotlight.core.errors import SecretsLocked
 from pilotlight.store.kept import SEAL_HEAD_BYTES
@@ -26,6 +29,7 @@ from pilotlight.store.kept import SEAL_HEAD_BYTES
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+log = structlog.get_logger(__name__)
 _VERSION = b"\x01"
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
@@ -43,6 +47,7 @@ class Seal:
         self._path = path
         self._in_use = in_use
         self._making = threading.Lock()
+        self._warned_of: int | None = None
 
     def close(self, value: bytes, purpose: str) -> bytes:
         """The value as it may be stored. Raises SecretsLocked."""
@@ -79,7 +84,9 @@ class Seal:
 
     def _keys(self, *, make: bool = False) -> list[bytes]:
         try:
-            text = self._path.read_text(encoding="ascii")
+            with self._path.open(encoding="ascii") as file:
+                self._look_at(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+                text = file.read()
         except FileNotFoundError:
             if self._in_use() or not make:
                 raise SecretsLocked(f"{_FILE} is gone") from None
@@ -92,6 +99,15 @@ class Seal:
         if not keys:
             raise SecretsLocked(f"{_FILE} is empty")
         return keys
+
+    def _look_at(self, mode: int) -> None:
+        """Who put it back from a copy may have left it open to others; said once for each such mode."""
+        if mode & (stat.S_IRWXG | stat.S_IRWXO) == 0:
+            self._warned_of = None
+        elif mode != self._warned_of:
+            self._warned_of = mode
+            cure = f"chmod 600 {self._path}"
+            log.warning("the key file of the secrets is open to others than its owner", mode=f"{mode:04o}", cure=cure)
 
     def _make(self) -> bytes:
         """Whole, and on the disk, before anything is sealed with it."""

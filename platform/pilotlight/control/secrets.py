@@ -48,8 +48,8 @@ class SecretView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Secrets:
-    """What is kept in memory is sealed, as in the store, without what is large. `live` are the revisions that serve;
-    `changed(namespace, name)` is called after one was set."""
+    """What is kept in memory is sealed, as in the store, without what is large. `live` are the revisions that serve,
+    `proving` what may be one in a moment; `changed(namespace, name)` is called after one was set."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class Secrets:
         seal: Seal,
         namespaces: Namespaces,
         live: Callable[[], Iterable[Revision]],
+        proving: Callable[[], Iterable[FunctionSpec]] = lambda: (),
         changed: Callable[[str, str], None] = lambda _namespace, _name: None,
         clock: Clock = SYSTEM,
     ) -> None:
@@ -65,6 +66,7 @@ class Secrets:
         self._seal = seal
         self._namespaces = namespaces
         self._live = live
+        self._proving = proving
         self._changed = changed
         self._clock = clock
         self._known: dict[tuple[str, str], StoredSecret] = {}
@@ -115,14 +117,20 @@ class Secrets:
             return await self._put(namespace, name, value), is_new
 
     async def remove(self, namespace: str, name: str, *, force: bool = False) -> None:
-        """Raises SecretNotFound; Conflict when live functions use it, unless forced: those cannot start any more."""
+        """Raises SecretNotFound; Conflict when functions use it that are live or being deployed, unless forced: those
+        cannot start any more."""
         async with self._writing:
-            self._find(namespace, name)
-            users = [revision.function for revision in self._users()[namespace, name]]
+            secret = self._find(namespace, name)
+            users = {revision.function for revision in self._users()[namespace, name]}
+            users |= {spec.key for spec in self._proving() if spec.namespace == namespace and name in spec.secrets}
             if users and not force:
                 raise Conflict(f"secret {name} is used by {_and(sorted(users))}", slug="secret-in-use", field="name")
-            await self._store.remove_secret(namespace, name)
-            del self._known[namespace, name]
+            del self._known[namespace, name]  # first: a deploy that begins meanwhile does not find it
+            try:
+                await self._store.remove_secret(namespace, name)
+            except BaseException:
+                self._known[namespace, name] = secret
+                raise
         log.info("secret removed", namespace=namespace, name=name, used_by=len(users))
 
     def forget_namespace(self, namespace: str) -> None:

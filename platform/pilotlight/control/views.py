@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from pilotlight.builder.base import Progress
-from pilotlight.control.keys import KeyView
+from pilotlight.control.keys import KeyView, Rotated
 from pilotlight.control.namespaces import Namespaces
 from pilotlight.control.secrets import Secrets
 from pilotlight.core.revision import Bundle
@@ -125,9 +125,9 @@ class Control(Protocol):
         SecretsLocked."""
         ...
 
-    async def rotate_key(self, key: FunctionKey, *, grace_seconds: float = 0.0) -> KeyView:
-        """A new key, known to the routers; those before it are valid for so much longer. Raises as `key` does, and
-        InvalidInput."""
+    async def rotate_key(self, key: FunctionKey, *, grace_seconds: float = 0.0) -> Rotated:
+        """A new key, and whether the routers know it; the newest before it are valid for so much longer. Raises as
+        `key` does, and InvalidInput."""
         ...
 
     def functions(self, namespace: str | None = None) -> Sequence[FunctionView]:

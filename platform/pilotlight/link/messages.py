@@ -66,6 +66,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     cors: Cors | None = None
     key_digests: tuple[str, ...] | None = None
     """SHA-256, in hex, of the keys that open the function; None where it is open to all."""
+    key_seconds: dict[str, float] = {}
+    """For how much longer those of them are valid that end, by digest. The router counts it, also while no control
+    plane is there."""
     replicas: int = 0
     """Wanted, for `gateway_service_count`."""
     min_replicas: int = 0

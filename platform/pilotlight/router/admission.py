@@ -167,7 +167,8 @@ class Function:
         """A new route: queue, counts and connections stay."""
         self.route = route
         self.sharing = None if route.cors is None else Sharing(route.cors)
-        self.keys = None if route.key_digests is None else Keys(route.function, route.key_digests)
+        digests = route.key_digests
+        self.keys = None if digests is None else Keys(route.function, digests, route.key_seconds)
         self.guarded = self.sharing is not None or self.keys is not None
         self.deadline = deadlines.of(route.timeout_seconds)
         self._apply_endpoints(route)

@@ -2,7 +2,9 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf
+from time import monotonic
 
 from pilotlight.core.spec import FunctionKey
 from pilotlight.router import problems
@@ -14,13 +16,23 @@ _SHARED = b"authorization"
 
 
 class Keys:
-    """The keys of one function, by their SHA-256."""
+    """The keys of one function, by their SHA-256; `seconds` says for how much longer those are valid that end. It is
+    counted here, so that they end also while no control plane is there to say so."""
 
-    __slots__ = ("_digests", "_function")
+    __slots__ = ("_clock", "_digests", "_function")
 
-    def __init__(self, function: FunctionKey, digests: Iterable[str]) -> None:
+    def __init__(
+        self,
+        function: FunctionKey,
+        digests: Iterable[str],
+        seconds: Mapping[str, float] | None = None,
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._function = function
-        self._digests = tuple(digest.lower().encode() for digest in digests)
+        self._clock = clock
+        now, ends = clock(), seconds or {}
+        self._digests = tuple((digest.lower().encode(), now + ends.get(digest, inf)) for digest in digests)
 
     def take(self, head: RequestHead) -> Problem | None:
         """Why it is not let in, or None. The key is taken out of the head: the function has no use for it, but an
@@ -35,7 +47,8 @@ class Keys:
     def _opens(self, key: bytes) -> bool:
         """Every digest is compared, each in the same time."""
         digest = hashlib.sha256(key).hexdigest().encode()
-        return sum([hmac.compare_digest(digest, known) for known in self._digests]) > 0
+        now = self._clock()
+        return sum([hmac.compare_digest(digest, known) and now < until for known, until in self._digests]) > 0
 
 
 def _given(head: RequestHead) -> Iterator[tuple[tuple[bytes, bytes], bytes]]:

@@ -50,6 +50,11 @@ SMALL_BYTES = 4096
 """What is sealed and not larger is listed with the secret: a start then waits for no read."""
 
 
+OTHER_KEYS = 7
+"""Of one function, besides its present key: a call is compared with each, and who rotates by a script in a loop with a
+long grace would pile them up."""
+
+
 class KeptTables:
     """A part of `Store`, which has the engine and the transactions."""
 
@@ -157,7 +162,8 @@ class KeptTables:
             return found.scalar()
 
     async def add_function_key(self, key: StoredKey, sealed: bytes, *, others_until: float) -> None:
-        """From now on this is the function's key; those before it are valid until then, if not for less already."""
+        """From now on this is the function's key; those before it are valid until then, if not for less already, and
+        only the newest OTHER_KEYS of them."""
         async with self._transaction() as connection:
             values = {
                 "digest": key.digest,
@@ -165,6 +171,7 @@ class KeptTables:
                 "sealed": sealed,
                 "now": key.created_at,
                 "until": others_until,
+                "others": OTHER_KEYS,
             }
             await connection.execute(
                 text(
@@ -174,6 +181,13 @@ class KeptTables:
                 values,
             )
             await connection.execute(text("DELETE FROM function_keys WHERE expires_at <= :now"), values)
+            await connection.execute(
+                text(
+                    "DELETE FROM function_keys WHERE function = :function AND digest NOT IN (SELECT digest FROM "
+                    "function_keys WHERE function = :function ORDER BY created_at DESC, rowid DESC LIMIT :others)"
+                ),
+                values,
+            )
             await connection.execute(
                 text("INSERT INTO function_keys VALUES (:digest, :function, :sealed, :now, NULL)"), values
             )

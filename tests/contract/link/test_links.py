@@ -57,7 +57,13 @@ class Scene:
         self.path = path
         self.drained: asyncio.Queue[str] = asyncio.Queue()
         self.levelled: asyncio.Queue[FunctionKey] = asyncio.Queue()
-        self.links = Links(epoch="c1", on_level=self.levelled.put_nowait, on_drained=self.drained.put_nowait)
+        self.key_seconds: dict[FunctionKey, dict[str, float]] = {}
+        self.links = Links(
+            epoch="c1",
+            on_level=self.levelled.put_nowait,
+            on_drained=self.drained.put_nowait,
+            key_seconds=lambda function: self.key_seconds.get(function, {}),
+        )
         self.writers: list[asyncio.StreamWriter] = []
 
     async def connect(self, epoch: str = "r1") -> Router:
@@ -372,3 +378,19 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+async def test_the_seconds_of_keys_are_those_of_the_moment_of_sending(scene: Scene) -> None:
+    left = scene.key_seconds[HELLO] = {"d1": 60.0}
+    scene.links.publish(Route(function=HELLO, key_digests=("d1", "d2")))
+    left["d1"] = 30.0
+    router = await scene.connect()
+    snapshot = await router.hear()
+    assert isinstance(snapshot, Snapshot)
+    assert snapshot.routes[0].key_seconds == {"d1": 30.0}
+    left["d1"] = 10.0
+    scene.links.publish(Route(function=HELLO, key_digests=("d1", "d2")))  # the same: nothing is sent
+    scene.links.publish(Route(function=HELLO, key_digests=("d1", "d2"), queue=5))
+    change = await router.hear()
+    assert isinstance(change, Change)
+    assert (change.routes[0].queue, change.routes[0].key_seconds) == (5, {"d1": 10.0})

@@ -9,7 +9,7 @@ import pytest
 
 from pilotlight.core.revision import Bundle
 from pilotlight.core.spec import FunctionKey, FunctionSpec, function_key
-from pilotlight.store.kept import SEAL_HEAD_BYTES, SMALL_BYTES, StoredKey, StoredNamespace
+from pilotlight.store.kept import OTHER_KEYS, SEAL_HEAD_BYTES, SMALL_BYTES, StoredKey, StoredNamespace
 from pilotlight.store.sql import Store, _migrations, _statements
 from tests.integration.model.store import MemoryStore
 
@@ -106,6 +106,15 @@ async def test_a_second_rotation_makes_no_key_valid_for_longer(store: Store) -> 
         ("d2", 103.0),
         ("d3", None),
     ]
+
+
+async def test_of_the_keys_before_only_the_newest_are_kept(store: Store) -> None:
+    other = function_key("other")
+    await store.add_function_key(a_key("o1", 0.0, other), b"o1", others_until=0.0)
+    for number in range(OTHER_KEYS + 5):
+        await store.add_function_key(a_key(f"d{number}", float(number)), b"s", others_until=1000.0)
+    kept = [key.digest for key in await store.function_keys()]
+    assert kept == ["o1", *(f"d{number}" for number in range(4, OTHER_KEYS + 5))]
 
 
 async def test_without_a_grace_the_key_before_is_gone_at_once(store: Store) -> None:

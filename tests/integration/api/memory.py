@@ -13,7 +13,7 @@ import msgspec
 
 from pilotlight.api.auth import Credentials
 from pilotlight.builder.base import Progress
-from pilotlight.control.keys import FunctionKeys, KeyView
+from pilotlight.control.keys import FunctionKeys, KeyView, Rotated
 from pilotlight.control.namespaces import Namespaces
 from pilotlight.control.sealing import Seal
 from pilotlight.control.secrets import Secrets
@@ -105,9 +105,10 @@ class MemoryControl:
             raise KeyNotFound(f"function {key} takes calls without a key")
         return await self.keys.get(key)
 
-    async def rotate_key(self, key: FunctionKey, *, grace_seconds: float = 0.0) -> KeyView:
+    async def rotate_key(self, key: FunctionKey, *, grace_seconds: float = 0.0) -> Rotated:
         await self.key(key)
-        return await self.keys.rotate(key, grace_seconds)
+        view = await self.keys.rotate(key, grace_seconds)
+        return Rotated(**msgspec.structs.asdict(view), applied=True)
 
     def _live(self) -> list[Revision]:
         return [

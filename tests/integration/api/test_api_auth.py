@@ -101,6 +101,33 @@ async def test_reading_is_left_to_the_browsers_own_rules(api: Api) -> None:
     assert (await api.call("GET", "/api/v1/functions", headers={"Origin": "https://evil.example"}))[0] == 200
 
 
+BY_THE_ROUTER = {"X-Forwarded-For": "127.0.0.1"}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("more", [{}, {"Origin": "http://evil.example"}, {"X-Forwarded-Host": "127.0.0.1"}])
+async def test_without_a_password_no_name_of_another_site_leads_here(
+    api: Api, method: str, more: dict[str, str]
+) -> None:
+    headers = BY_THE_ROUTER | {"Host": "evil.example", "X-Forwarded-Host": "evil.example"} | more
+    status, problem = await api.call(method, "/api/v1/secrets", json={"name": "a", "value": "b"}, headers=headers)
+    assert status == 403
+    assert problem["type"] == "forbidden"
+    assert "authentication" in problem["detail"] or "Origin" in headers
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "[::1]:8080", "localhost:8080"])
+async def test_addresses_and_localhost_do(api: Api, host: str) -> None:
+    headers = BY_THE_ROUTER | {"Host": host, "X-Forwarded-Host": host, "Origin": f"http://{host}"}
+    assert (await api.call("POST", "/system/functions", data=b"{}", headers=headers))[0] == 400
+    assert (await api.call("GET", "/api/v1/functions", headers=headers))[0] == 200
+
+
+async def test_with_a_password_any_name_will_do(guarded: Api) -> None:
+    headers = BY_THE_ROUTER | {"Host": "faas.example", "X-Forwarded-Host": "faas.example"}
+    assert (await guarded.call("GET", "/api/v1/functions", headers=headers))[0] == 200
+
+
 async def test_a_refused_connection_is_not_left_open(guarded: Api) -> None:
     head = b"POST /api/v1/builds HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
     async with asyncio.timeout(5):

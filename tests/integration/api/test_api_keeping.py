@@ -143,6 +143,7 @@ async def test_a_key_is_rotated(api: Api, body: object) -> None:
     status, second = await api.call("POST", f"{KEY}/rotate", json=body)
     assert (status, first["key"] == second["key"]) == (200, False)
     assert (second["others_valid_until"] is None) == (not body)
+    assert second.pop("applied") is True
     assert (await api.call("GET", KEY))[1] == second
 
 

@@ -87,6 +87,12 @@ class PlayedRouter:
         assert self._writer is not None
         self._writer.write(encode(Levels(levels=(Level(function=function, **level),), full=full)))
 
+    async def leave(self) -> None:
+        """Its process ends; the control plane hears of it."""
+        assert self._writer is not None
+        self._writer.close()
+        await self._writer.wait_closed()
+
     def endpoints(self, function: FunctionKey = HELLO) -> tuple[Endpoint, ...]:
         return self.routes[function].endpoints if function in self.routes else ()
 

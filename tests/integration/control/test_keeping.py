@@ -1,6 +1,7 @@
 """Secrets, namespaces and keys over a whole control plane: what launches carry, what routes say, what is refused."""
 
 import asyncio
+import dataclasses
 import hashlib
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ from pilotlight.core.errors import (
 from pilotlight.core.spec import DEFAULT_NAMESPACE, FunctionSpec, Scaling, function_key
 from pilotlight.providers.base import Ended
 from pilotlight.providers.fake import FakeProvider
+from pilotlight.store.kept import OTHER_KEYS
 from tests.integration.control.scene import HELLO, Scene, hello
 
 NS = DEFAULT_NAMESPACE
@@ -31,6 +33,12 @@ OTHER_KEY = "A" * 43 + "=\n"
 def values(fake: FakeProvider, name: str = "token") -> list[bytes]:
     """What the replicas that run were given, the oldest first."""
     return [replica.launch.secrets[name] for _, replica in sorted(fake.backend.replicas.items())]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 def digest_of(key: str) -> str:
@@ -135,6 +143,28 @@ async def test_a_secret_that_functions_use_stays_unless_somebody_insists(scene: 
         assert raised.value.slug == "secret-in-use"
         await plane.secrets.remove(NS, "token", force=True)
         assert (plane.secrets.all(), values(fake)) == ([], [b"v"])
+
+
+async def test_a_secret_stays_also_for_what_is_being_deployed(scene: Scene) -> None:
+    async with scene.plane(ready_delay=None) as (plane, _, fake):
+        await plane.secrets.create(NS, "token", b"v")
+        deploying = asyncio.create_task(plane.deploy(USES))
+        await until(lambda: fake.backend.replicas)
+        with pytest.raises(Conflict, match=f"secret token is used by {HELLO}$"):
+            await plane.secrets.remove(NS, "token")
+        await fake.make_ready(next(iter(fake.backend.replicas)))
+        await deploying
+        assert [view.used_by for view in plane.secrets.all()] == [(HELLO,)]
+
+
+async def test_a_deploy_that_failed_holds_no_secret(scene: Scene) -> None:
+    async with scene.plane() as (plane, _, fake):
+        await plane.secrets.create(NS, "token", b"v")
+        fake.load_failure = Ended(id="", reason="load-failed", detail="no handler", slug="handler-missing")
+        with pytest.raises(RevisionFailed):
+            await plane.deploy(USES)
+        await plane.secrets.remove(NS, "token")
+        assert plane.secrets.all() == []
 
 
 async def test_a_function_whose_secret_is_gone_says_so_and_starts_once_it_is_back(scene: Scene) -> None:
@@ -258,7 +288,8 @@ async def test_a_rotation_closes_to_the_old_key_at_once(scene: Scene) -> None:
         first = await plane.key(HELLO)
         second = await plane.rotate_key(HELLO)
         assert router.routes[HELLO].key_digests == (digest_of(second.key),)
-        assert (await plane.key(HELLO), second.others_valid_until) == (second, None)
+        assert ((await plane.key(HELLO)).key, second.others_valid_until) == (second.key, None)
+        assert second.applied
         assert first.key != second.key
 
 
@@ -269,8 +300,28 @@ async def test_with_a_grace_the_old_key_opens_until_it_is_over(scene: Scene) -> 
         second = await plane.rotate_key(HELLO, grace_seconds=0.5)
         both = (digest_of(first.key), digest_of(second.key))
         assert router.routes[HELLO].key_digests == both
+        [(digest, seconds)] = router.routes[HELLO].key_seconds.items()
+        assert (digest, 0 < seconds <= 0.5) == (digest_of(first.key), True)
         assert second.others_valid_until is not None
         await router.until(lambda: router.routes[HELLO].key_digests == (digest_of(second.key),))
+
+
+async def test_of_many_rotations_only_the_newest_keys_open(scene: Scene) -> None:
+    async with scene.plane() as (plane, router, _):
+        await plane.deploy(LOCKED)
+        keys = [(await plane.rotate_key(HELLO, grace_seconds=60)).key for _ in range(12)]
+        newest = tuple(digest_of(key) for key in keys[-1 - OTHER_KEYS :])
+        assert router.routes[HELLO].key_digests == newest
+    async with scene.plane() as (_, router, _):
+        assert sorted(router.routes[HELLO].key_digests or ()) == sorted(newest)
+
+
+async def test_a_rotation_says_when_no_router_has_confirmed_it(scene: Scene) -> None:
+    scene.settings = dataclasses.replace(scene.settings, applied_timeout_seconds=0.1)
+    async with scene.plane() as (plane, router, _):
+        await plane.deploy(LOCKED)
+        await router.leave()
+        assert not (await plane.rotate_key(HELLO)).applied
 
 
 async def test_an_expired_key_does_not_come_back_with_a_restart(scene: Scene) -> None:

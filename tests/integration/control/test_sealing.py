@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from pilotlight.control.sealing import Seal
 from pilotlight.core.errors import SecretsLocked
@@ -145,3 +146,16 @@ def test_a_key_file_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     seal = Seal(tmp_path / "auth" / "secrets.key", lambda: False)
     with pytest.raises(SecretsLocked, match="cannot be"):
         seal.close(b"v", "p")
+
+
+def test_a_key_file_that_others_can_read_is_warned_of_once(path: Path, seal: Seal) -> None:
+    sealed = seal.close(b"v", "p")
+    with capture_logs() as said:
+        seal.open(sealed, "p")
+        assert said == []
+        path.chmod(0o644)
+        for _ in range(3):
+            seal.open(sealed, "p")
+    assert [(line["log_level"], line["mode"], line["cure"]) for line in said] == [
+        ("warning", "0644", f"chmod 600 {path}")
+    ]

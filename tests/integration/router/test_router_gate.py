@@ -202,6 +202,16 @@ async def test_other_methods_of_asynchronous_calls_are_not_allowed(lonely: Rig) 
 # What is turned away while its body still comes.
 
 
+async def test_a_rotated_key_ends_in_time_while_no_control_plane_is_there(rig: Rig) -> None:
+    await rig.function(key_digests=DIGESTS, key_seconds={DIGESTS[0]: 0.2})
+    assert (await rig.call(X_Function_Key=KEY)).status == 200
+    await rig.link.stop()
+    async with asyncio.timeout(5):
+        while (answer := await rig.call(X_Function_Key=KEY)).status == 200:
+            await asyncio.sleep(0.02)
+    assert (answer.status, answer.json()["type"]) == (401, "key-refused")
+
+
 async def test_a_refused_body_is_read_and_dropped(rig: Rig) -> None:
     await rig.function(key_digests=DIGESTS)
     caller = await rig.caller()

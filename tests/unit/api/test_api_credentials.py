@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotlight.api.auth import Credentials
+from pilotlight.api.auth import Credentials, is_own_host
 from pilotlight.core.errors import InvalidInput
 
 OURS = Credentials(user="admin", password="se:cret")
@@ -55,3 +55,19 @@ def test_missing_files_are_told(tmp_path: Path) -> None:
 
 def test_the_password_is_not_in_what_is_logged() -> None:
     assert "cret" not in repr(OURS)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:8080", "10.1.2.3", "[::1]:8080", "localhost", "LOCALHOST:8080", "x.localhost", "localhost.", "Mine:80"],
+)
+def test_addresses_localhost_and_our_own_names_are_no_other_sites(host: str) -> None:
+    assert is_own_host(host, {"mine"})
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "127.0.0.1@evil.example", "notlocalhost", "[::1", ""],
+)
+def test_any_other_name_may_be_another_sites(host: str) -> None:
+    assert not is_own_host(host, {"mine"})

@@ -2,9 +2,16 @@
 
 import gc
 
+import pytest
+
+from pilotlight.config import ControlSettings
+from pilotlight.control.launcher import Launcher
 from pilotlight.control.tally import Tallies
-from pilotlight.core.spec import function_key
-from pilotlight.providers.base import Ended
+from pilotlight.core.errors import Unschedulable
+from pilotlight.core.revision import Bundle, Revision
+from pilotlight.core.spec import FunctionSpec, function_key
+from pilotlight.providers.base import Ended, Pool
+from pilotlight.providers.fake import FakeProvider
 
 F = function_key("f", "ns")
 
@@ -28,6 +35,19 @@ def test_what_never_began_does_not_end() -> None:
     tally = tallies.expect_end(F, "a")
     tallies.expect_no_end("a")
     tallies.ended(ended("a", "stopped"))
+    assert not tally.ends
+
+
+async def test_a_start_for_which_no_node_has_room_is_waited_for_no_end() -> None:
+    launcher = Launcher(FakeProvider(nodes=()), ControlSettings())
+    await launcher.open()
+    spec = FunctionSpec(name="f", image="i")
+    bundle = Bundle(digest="d", environment="e", template="python3-http", contract="http")
+    revision = Revision(id="r", number=1, spec=spec, bundle=bundle, created_at=0)
+    with pytest.raises(Unschedulable):
+        await launcher.launch(revision, "a", Pool(environment="e", namespace="openfaas-fn"))
+    tally = launcher.tallies.of(revision.function)
+    launcher.tallies.ended(ended("a", "stopped"))
     assert not tally.ends
 
 

@@ -1,8 +1,10 @@
 """The run directory's files: written whole, read back, and never trusted further than that."""
 
 import os
+import secrets
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +20,17 @@ ZYGOTE = ZygoteRecord(id="z", pool=Pool(environment="e", namespace="n", preimpor
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunDir:
-    run = RunDir(tmp_path / "run", Sandbox())
+def folder(tmp_path: Path) -> Path:
+    """Of a name that no other test has: in shared memory the secrets lie under its end."""
+    return tmp_path / f"run-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def run(folder: Path) -> Iterator[RunDir]:
+    run = RunDir(folder, Sandbox())
     run.claim()
-    return run
+    yield run
+    run.remove()
 
 
 def test_records_are_read_back(run: RunDir) -> None:
@@ -31,18 +40,18 @@ def test_records_are_read_back(run: RunDir) -> None:
     assert run.zygotes() == [ZYGOTE]
 
 
-def test_a_record_is_replaced_whole(run: RunDir, tmp_path: Path) -> None:
+def test_a_record_is_replaced_whole(run: RunDir, folder: Path) -> None:
     for slots in (0, 4):
         run.write(
             ReplicaRecord(**{name: getattr(REPLICA, name) for name in REPLICA.__struct_fields__} | {"slots": slots})
         )
     assert [record.slots for record in run.replicas()] == [4]
-    assert os.listdir(tmp_path / "run" / "records") == ["replica-a.json"]
+    assert os.listdir(folder / "records") == ["replica-a.json"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"id": 1}', "\x00"])
-def test_a_record_that_cannot_be_read_is_removed(run: RunDir, tmp_path: Path, text: str) -> None:
-    path = tmp_path / "run" / "records" / "replica-x.json"
+def test_a_record_that_cannot_be_read_is_removed(run: RunDir, folder: Path, text: str) -> None:
+    path = folder / "records" / "replica-x.json"
     path.write_text(text)
     assert run.replicas() == []
     assert not path.exists()
@@ -55,23 +64,23 @@ def test_dropping_twice_is_dropping_once(run: RunDir) -> None:
     assert run.replicas() == []
 
 
-def test_nothing_is_left_after_removing(run: RunDir, tmp_path: Path) -> None:
+def test_nothing_is_left_after_removing(run: RunDir, folder: Path) -> None:
     run.write(REPLICA)
     run.store_secrets("a", {"key": b"value"})
     run.remove()
-    assert not (tmp_path / "run").exists()
+    assert not folder.exists()
 
 
-def test_others_files_in_the_directory_stay(run: RunDir, tmp_path: Path) -> None:
-    (tmp_path / "run" / "api.sock").touch()
+def test_others_files_in_the_directory_stay(run: RunDir, folder: Path) -> None:
+    (folder / "api.sock").touch()
     run.remove()
-    assert os.listdir(tmp_path / "run") == ["api.sock"]
+    assert os.listdir(folder) == ["api.sock"]
 
 
-def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "run").symlink_to(tmp_path)
+def test_a_directory_of_somebody_else_is_refused(folder: Path) -> None:
+    folder.symlink_to(folder.parent)
     with pytest.raises(InvalidInput, match="is not a directory of user"):
-        RunDir(tmp_path / "run", Sandbox()).claim()
+        RunDir(folder, Sandbox()).claim()
 
 
 def test_secrets_are_readable_by_their_owner_alone(run: RunDir) -> None:

@@ -60,3 +60,14 @@ def test_without_keys_nobody_is_let_in() -> None:
 def test_nothing_but_the_key_opens(given_key: str) -> None:
     opened = Keys(F, [digest(KEY)]).take(asks(("X-Function-Key", given_key))) is None
     assert opened == (given_key == KEY)
+
+
+def test_a_key_that_ends_does_so_by_the_routers_own_clock() -> None:
+    now = [100.0]
+    keys = Keys(F, [digest("old"), digest(KEY)], {digest("old"): 10.0}, clock=lambda: now[0])
+    assert keys.take(asks(("X-Function-Key", "old"))) is None
+    now[0] += 10.0
+    problem = keys.take(asks(("X-Function-Key", "old")))
+    assert problem is not None
+    assert problem.slug == "key-refused"
+    assert keys.take(asks(("X-Function-Key", KEY))) is None
