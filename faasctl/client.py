@@ -44,6 +44,11 @@ class Client:
 
     # --- the API -------------------------------------------------------------------------------------------------
 
+    def reach(self) -> None:
+        """CliError when nothing of ours answers there, before anything is said of what was asked for."""
+        with self._translated():
+            self._identified()
+
     def get(self, path: str, **query: object) -> dict[str, Any]:
         return self.json("GET", path, query=query)
 

@@ -186,6 +186,7 @@ class Rollout:
 def roll_out(rollout: Rollout, functions: list[Function], overrides: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All of them, in order; what a failure leaves out is said."""
     results: list[dict[str, Any]] = []
+    rollout.client.reach()
     for number, function in enumerate(functions):
         try:
             result = rollout.up(function, overrides)

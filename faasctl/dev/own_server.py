@@ -178,9 +178,10 @@ class OwnServer:
         return Credentials(user=user, password=password, origin=str(auth))
 
     def _describe(self) -> None:
-        """For the next session that is started in this folder."""
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()} {self.url}".encode(), 0)
+        """For the next session that is started in this folder; what is locked may be the folder itself."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()} {self.url}".encode(), 0)
 
     def _last_lines(self) -> list[str]:
         with contextlib.suppress(OSError):
@@ -196,20 +197,13 @@ def _claimed(project: Path, *, keep: bool) -> tuple[Path, bool, int]:
         folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, exist_ok=True)
         lock = os.open(folder / "dev.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
-        return _temporary()
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid, _, url = os.pread(lock, 200, 0).decode(errors="replace").partition(" ")
-        os.close(lock)
-        where = f" on {url}" if url else ""
-        detail = f"another `faasctl dev` works on {project.absolute()}{where} (process {pid or 'unknown'})"
-        raise failed("dev-twice", detail, "End it with Ctrl-C there, or use it: it watches the same files.") from None
+        return _temporary(project)
+    _lock(lock, project)
     if not _others_may_enter(folder):
         if made:
             shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
-        return _temporary()
+        return _temporary(project)
     marker = folder / "kept"
     if keep:
         marker.touch()
@@ -218,11 +212,27 @@ def _claimed(project: Path, *, keep: bool) -> tuple[Path, bool, int]:
     return folder, not marker.exists(), lock
 
 
-def _temporary() -> tuple[Path, bool, int]:
+def _lock(fd: int, project: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        said = ""
+        with contextlib.suppress(OSError):
+            said = os.pread(fd, 200, 0).decode(errors="replace")
+        os.close(fd)
+        pid, _, url = said.partition(" ")
+        where = (f" on {url}" if url else "") + (f" (process {pid})" if pid else "")
+        detail = f"another `faasctl dev` works on {project.absolute()}{where}"
+        raise failed("dev-twice", detail, "End it with Ctrl-C there, or use it: it watches the same files.") from None
+
+
+def _temporary(project: Path) -> tuple[Path, bool, int]:
     """Where the project's folder cannot be written, or functions' user cannot get there."""
+    lock = os.open(project, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _lock(lock, project)
     folder = Path(tempfile.mkdtemp(prefix="pilotlight-dev-"))
     folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    return folder, True, os.open(folder / "dev.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return folder, True, lock
 
 
 def _others_may_enter(folder: Path) -> bool:

@@ -251,14 +251,28 @@ def test_a_session_whose_server_was_killed_says_so_and_ends_what_it_left(dev: De
     assert programs_of(dev.project) == []
 
 
-def test_a_second_session_in_one_folder_is_refused(dev: Dev) -> None:
-    second = subprocess.run(
+def second_session(project: Path) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
         [sys.executable, "-m", "faasctl", "dev"],
-        cwd=dev.project, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, check=False,
+        cwd=project, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, check=False,
     )  # fmt: skip
+
+
+def test_a_second_session_in_one_folder_is_refused(dev: Dev) -> None:
+    second = second_session(dev.project)
     assert second.returncode == 1
     assert b"error[dev-twice]" in second.stderr
     assert dev.call() == "one"
+
+
+def test_a_second_session_is_refused_also_where_the_data_cannot_lie_in_the_folder(project: Path) -> None:
+    (project / ".pilotlight").write_text("a file where the folder would be\n")
+    session = Dev(project)
+    session.says("ready in")
+    second = second_session(project)
+    assert (second.returncode, session.call()) == (1, "one")
+    assert b"error[dev-twice]" in second.stderr
+    assert session.stop() == 130
 
 
 def test_kept_data_serve_the_next_session(project: Path) -> None:
