@@ -91,7 +91,7 @@ class Reader:
     def types(self, command: str) -> tuple[int, list[str]]:
         """Its exit status, and what the terminal shows of it."""
         faasctl = f'faasctl() {{ {shlex.quote(sys.executable)} -m faasctl "$@"; }}; '
-        own = {"TOKEN": "s3cret", "TERM": "xterm"}
+        own = {"TOKEN": "s3cret", "TERM": "xterm", "COLUMNS": str(COLUMNS)}
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 50, COLUMNS, 0, 0))
         with os.fdopen(ours, "rb", buffering=0) as screen:
