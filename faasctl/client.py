@@ -11,7 +11,7 @@ from binascii import b2a_base64
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from faasctl import __version__
 from faasctl.config import Server
@@ -86,9 +86,6 @@ class Client:
         finally:
             if not response.done:
                 self.close()
-
-    def function_url(self, name: str) -> str:
-        return f"{self.server.url}/function/{quote(name)}"
 
     def close(self) -> None:
         if self._connection is not None:

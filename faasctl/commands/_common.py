@@ -27,19 +27,13 @@ class ExamplesFirst(click.Command):
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_help_text(ctx, formatter)
-        _write_examples(formatter, self.examples)
+        with formatter.section("Examples"):
+            for line in self.examples:
+                formatter.write(f"  {line}\n")
 
 
-class Family(click.Group):
-    """A command with commands of its own; its help begins as any other's."""
-
-    def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.examples = [line.strip() for line in examples.strip().splitlines()]
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        super().format_help_text(ctx, formatter)
-        _write_examples(formatter, self.examples)
+class Family(ExamplesFirst, click.Group):
+    """A command with commands of its own."""
 
     def member(self, name: str, examples: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
         """As `command` below, for one of the family."""
@@ -61,12 +55,6 @@ class Family(click.Group):
 
 def family(name: str, examples: str, **settings: Any) -> Callable[[Callable[..., Any]], Family]:
     return click.group(name, cls=Family, examples=examples, **settings)
-
-
-def _write_examples(formatter: click.HelpFormatter, examples: list[str]) -> None:
-    with formatter.section("Examples"):
-        for line in examples:
-            formatter.write(f"  {line}\n")
 
 
 def command(name: str, examples: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:

@@ -4,7 +4,6 @@
 environment variable later on.
 """
 
-import difflib
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from typing import Any, Literal, get_type_hints
 import msgspec
 
 from pilotlight.claims import url
+from pilotlight.core.checks import meant, near
 from pilotlight.core.errors import InvalidSetting
 
 
@@ -298,9 +298,8 @@ def _build(kind: type[Any], data: object, *, prefix: str) -> Any:
     types = get_type_hints(kind)
     for name, value in data.items():
         if name not in types:
-            near = difflib.get_close_matches(name, types, n=3, cutoff=0.6)
-            meant = " or ".join(f"`{prefix}{word}`" for word in near)
-            hint = f"Did you mean {meant}?" if near else f"Known here: {', '.join(sorted(types))}."
+            guess = meant(f"{prefix}{word}" for word in near(name, types))
+            hint = guess or f"Known here: {', '.join(sorted(types))}."
             raise InvalidSetting(f"setting {prefix}{name}: there is no such setting", field=name, hint=hint)
         data = data | {name: _value(types[name], value, f"{prefix}{name}")}
     return kind(**data)

@@ -3,9 +3,6 @@
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-DEPTH_LIMIT = 16
-"""Calls of functions by functions, one within the other; the router refuses the next one."""
-
 
 @dataclass(slots=True)
 class Surroundings:

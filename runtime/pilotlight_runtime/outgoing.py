@@ -15,13 +15,13 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from pilotlight_runtime import http1, logs, outgoing_wire
+from pilotlight_runtime.contracts import DEFAULT_NAMESPACE
 from pilotlight_runtime.current import surroundings
 from pilotlight_runtime.outgoing_wire import Address, Failed, Received
 
 GATEWAY = "PILOTLIGHT_GATEWAY"
 DEFAULT_SECONDS = 60.0
 """Outside of calls (in `init`, say), where nothing else bounds the wait."""
-_NAMESPACE = "openfaas-fn"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?")
 _SAFE_IN_TARGET = "/?&=%:@!$'()*+,;~[]"
 _SENTENCES = ("error", "detail", "errorMessage", "message")
@@ -179,7 +179,7 @@ def _request(name: str, body: Body, method: str, path: str, headers: Mapping[str
         raise ValueError(f"{name!r} is no function's name; write it as `name` or `name.namespace`")
     if not method.isascii() or not method.isalpha():
         raise ValueError(f"{method!r} is no HTTP method")
-    function = name if "." in name else f"{name}.{os.environ.get('OPENFAAS_NAMESPACE', _NAMESPACE)}"
+    function = name if "." in name else f"{name}.{os.environ.get('OPENFAAS_NAMESPACE', DEFAULT_NAMESPACE)}"
     rest = quote(path, safe=_SAFE_IN_TARGET)
     target = f"{address.prefix}/function/{function}{'' if not rest or rest[0] in '/?' else '/'}{rest}"
     data, content_type = _encoded(body)

@@ -4,7 +4,6 @@ Handlers raise and contain no `try`; the middleware here turns what they raise i
 "internal error" with an id under which the log has the traceback; the traceback itself goes to nobody.
 """
 
-import difflib
 import secrets
 from collections.abc import Awaitable, Callable
 
@@ -13,6 +12,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from pilotlight.core.checks import meant, near
 from pilotlight.core.errors import InvalidInput, NotFound, PilotlightError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -142,10 +142,10 @@ def _of_aiohttp(request: web.Request, raised: web.HTTPException) -> PilotlightEr
 
 def _near(request: web.Request) -> str:
     paths = {resource.canonical for resource in request.app.router.resources()}
-    near = difflib.get_close_matches(request.path, paths, n=3, cutoff=0.6)
-    if not near or not request.path.startswith(("/api", "/system")):
+    guess = meant(near(request.path, paths))
+    if not guess or not request.path.startswith(("/api", "/system")):
         return "Functions answer at /function/NAME; the API begins at /api/v1, OpenFaaS' at /system."
-    return f"Did you mean {' or '.join(f'`{path}`' for path in near)}?"
+    return guess
 
 
 def _first_line(message: str) -> str:

@@ -1,7 +1,6 @@
 """What a request says, parsed once into typed values: query parameters, bodies within bounds, a function's address."""
 
 import asyncio
-import difflib
 import math
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
@@ -11,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from pilotlight.api.problems import Stalled
+from pilotlight.core.checks import meant, near
 from pilotlight.core.errors import FunctionNotFound, InvalidInput, TooLarge
 from pilotlight.core.spec import DEFAULT_NAMESPACE, FunctionKey, function_key, is_name
 
@@ -158,5 +158,4 @@ def _too_large(limit: int) -> TooLarge:
 def _nearest(name: str, known: list[str]) -> str:
     if not known:
         return "None is taken here."
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"Did you mean `{near[0]}`?" if near else f"Known here: {', '.join(sorted(known))}."
+    return meant(near(name, known, most=1)) or f"Known here: {', '.join(sorted(known))}."

@@ -4,8 +4,9 @@ Counters of several sources may start again at zero, or jump when one comes back
 """
 
 import math
-from collections import deque
 from collections.abc import Mapping
+
+from pilotlight.autoscale.buckets import Buckets
 
 READING_SECONDS = 1.0
 """A counter of calls that changes is read at least this often."""
@@ -16,7 +17,7 @@ class RateWindow:
 
     def __init__(self, *, seconds: int = 60) -> None:
         self._seconds = seconds
-        self._buckets: deque[tuple[int, float]] = deque()
+        self._buckets = Buckets()
         self._at = -math.inf
 
     def add(self, now: float, amount: float, *, since: float) -> None:
@@ -26,19 +27,12 @@ class RateWindow:
         while at < end:
             second = math.floor(at)
             until = min(end, second + 1)
-            self._put(second, amount * ((until - at) / lasted))
+            self._buckets.add(second, amount * ((until - at) / lasted))
             at = until
         if not lasted:
-            self._put(math.floor(end), amount)
+            self._buckets.add(math.floor(end), amount)
         self._at = end
-        while self._buckets and self._buckets[0][0] + 1 <= self._at - self._seconds:
-            self._buckets.popleft()
-
-    def _put(self, second: int, amount: float) -> None:
-        if self._buckets and self._buckets[-1][0] == second:
-            self._buckets[-1] = (second, self._buckets[-1][1] + amount)
-        elif amount:
-            self._buckets.append((second, amount))
+        self._buckets.forget(self._at - self._seconds)
 
     def per_second(self, now: float, *, over_seconds: int) -> float:
         """Over the last so many seconds (at most the window), also while less of them has passed. Of the second in

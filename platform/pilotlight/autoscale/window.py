@@ -5,7 +5,8 @@ passed: "stable" is what has lasted, and until then the waiting requests themsel
 """
 
 import math
-from collections import deque
+
+from pilotlight.autoscale.buckets import Buckets
 
 
 class LoadWindow:
@@ -13,7 +14,7 @@ class LoadWindow:
 
     def __init__(self, *, seconds: int = 60) -> None:
         self._seconds = seconds
-        self._buckets: deque[tuple[int, float]] = deque()
+        self._buckets = Buckets()
         self._level = 0.0
         self._at: float | None = None
 
@@ -41,14 +42,7 @@ class LoadWindow:
         while start < now:
             second = math.floor(start)
             end = min(now, second + 1)
-            self._add(second, self._level * (end - start))
+            self._buckets.add(second, self._level * (end - start))
             start = end
         self._at = max(now, self._at)
-        while self._buckets and self._buckets[0][0] + 1 <= now - self._seconds:
-            self._buckets.popleft()
-
-    def _add(self, second: int, area: float) -> None:
-        if self._buckets and self._buckets[-1][0] == second:
-            self._buckets[-1] = (second, self._buckets[-1][1] + area)
-        elif area:
-            self._buckets.append((second, area))
+        self._buckets.forget(now - self._seconds)

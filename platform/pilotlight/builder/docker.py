@@ -21,6 +21,7 @@ from pilotlight.builder.template import Template
 from pilotlight.core.errors import InvalidInput
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused, pull_failure
+from pilotlight.engine.images import pull
 
 ENVIRONMENT = "environment"
 _KEPT_LINES = 200
@@ -130,18 +131,7 @@ class ImageBuilder:
         return "\n".join(ids)
 
     async def _pull(self, image: str) -> str:
-        def verb(client: Any) -> str:
-            name, _, tag = image.partition("@") if "@" in image else image.rpartition(":")
-            name, tag = (name, tag) if name and "/" not in tag else (image, "latest")
-            for step in client.pull(name, tag=tag, stream=True, decode=True):
-                if "error" in step:
-                    return str(step["error"])
-            return ""
-
-        try:
-            said = await self._engine.call(verb, slow=True)
-        except Refused as refused:
-            said = refused.said
+        said = await pull(self._engine, image)
         known = await self._find(image)
         if said or known is None:
             raise pull_failure(image, said or "the engine has it no more")

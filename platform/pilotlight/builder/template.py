@@ -1,12 +1,12 @@
 """A language's recipe: a folder of that name with template.yml, and what it names beside it."""
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import yaml
 
+from pilotlight.core.checks import meant, near
 from pilotlight.core.errors import InvalidInput
 from pilotlight.core.naming import digest_of
 from pilotlight.core.spec import Contract, is_name
@@ -56,13 +56,12 @@ def load_template(directory: Path, name: str) -> Template:
     """InvalidInput for a name that is not there, naming those that are, and for a template that is wrong in itself."""
     known = sorted(path.parent.name for path in directory.glob("*/template.yml"))
     if not is_name(name) or name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        guess = f"Did you mean `{near[0]}`? " if near else ""
+        guess = meant(near(name, known, most=1))
         raise InvalidInput(
             f"template: there is no template called {name[:80]!r}",
             slug="template-not-found",
             field="template",
-            hint=f"{guess}Known here: {', '.join(known) or 'none'}.",
+            hint=f"{guess} Known here: {', '.join(known) or 'none'}.".lstrip(),
         )
     folder = directory / name
     text = (folder / "template.yml").read_bytes()

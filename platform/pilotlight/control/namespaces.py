@@ -4,13 +4,13 @@ All of ours carry OpenFaaS' label `openfaas: "1"`, by which its clients know the
 """
 
 import asyncio
-import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import structlog
 
 from pilotlight.control.clock import SYSTEM, Clock
+from pilotlight.core.checks import near
 from pilotlight.core.errors import Conflict, InvalidInput, NamespaceNotFound
 from pilotlight.core.spec import DEFAULT_NAMESPACE, FunctionKey, is_name, split_key
 from pilotlight.store.kept import StoredNamespace
@@ -133,11 +133,11 @@ class Namespaces:
 
 
 def _not_found(name: str, known: Collection[str]) -> NamespaceNotFound:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) if len(name) < 256 else []
+    guesses = near(name, known)
     sentence = f"there is no namespace {name}"
     hint = f"Make it: faasctl namespace create {name}" if is_name(name) else None
-    if near:
-        sentence += f"; did you mean {' or '.join(near)}?"
+    if guesses:
+        sentence += f"; did you mean {' or '.join(guesses)}?"
         hint = "Correct the name; `faasctl namespace list` shows those that there are."
     return NamespaceNotFound(sentence, field="namespace", hint=hint)
 

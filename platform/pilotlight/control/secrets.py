@@ -6,7 +6,6 @@ replicas have the new values.
 """
 
 import asyncio
-import difflib
 import re
 import secrets
 from collections import defaultdict
@@ -19,9 +18,10 @@ from pilotlight.control import sealing
 from pilotlight.control.clock import SYSTEM, Clock
 from pilotlight.control.namespaces import Namespaces
 from pilotlight.control.sealing import Seal
+from pilotlight.core.checks import near
 from pilotlight.core.errors import Conflict, InvalidInput, SecretNotFound, SecretsLocked, TooLarge
 from pilotlight.core.revision import Revision
-from pilotlight.core.spec import FunctionKey, FunctionSpec
+from pilotlight.core.spec import DEFAULT_NAMESPACE, FunctionKey, FunctionSpec
 from pilotlight.store.kept import SMALL_BYTES, StoredSecret
 from pilotlight.store.sql import Store
 
@@ -194,8 +194,8 @@ class Secrets:
         found = self._known.get((namespace, name))
         if found is None:
             self._namespaces.check(namespace)
-            near = _near(name, self._names(namespace))
-            raise SecretNotFound(f"there is no secret {name} in {namespace}{near}", field="name")
+            guess = _guess(name, self._names(namespace))
+            raise SecretNotFound(f"there is no secret {name} in {namespace}{guess}", field="name")
         return found
 
     def _named_in(self, spec: FunctionSpec, name: str) -> StoredSecret:
@@ -253,15 +253,15 @@ def _purpose(namespace: str, name: str) -> str:
 
 
 def _not_found(spec: FunctionSpec, name: str, known: Sequence[str]) -> SecretNotFound:
-    elsewhere = "" if spec.namespace == "openfaas-fn" else f" --namespace {spec.namespace}"
-    near = _near(name, known)
+    elsewhere = "" if spec.namespace == DEFAULT_NAMESPACE else f" --namespace {spec.namespace}"
+    guess = _guess(name, known)
     hint = f"Set it: faasctl secret set {name}{elsewhere}; or correct the name. Then deploy again."
-    return SecretNotFound(f"unable to find secret: {name}{near}", field="secrets", hint=hint)
+    return SecretNotFound(f"unable to find secret: {name}{guess}", field="secrets", hint=hint)
 
 
-def _near(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) if len(name) < 256 else []  # seconds for megabytes
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+def _guess(name: str, known: Sequence[str]) -> str:
+    either = " or ".join(near(name, known))
+    return f"; did you mean {either}?" if either else ""
 
 
 def _and(names: Sequence[str]) -> str:

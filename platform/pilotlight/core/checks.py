@@ -30,7 +30,16 @@ def integer(text: object, field: str) -> int:
 def nearest(name: str, known: Iterable[str]) -> str:
     """What was probably meant, or all that there is."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    if not near:
-        return f"Known here: {', '.join(sorted(known))}."
-    return f"Did you mean {' or '.join(f'`{word}`' for word in near)}?"
+    return meant(near(name, known)) or f"Known here: {', '.join(sorted(known))}."
+
+
+def near(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """Words that somebody may have meant, the nearest first. Nobody means one by a name of hundreds of characters, and
+    for one of megabytes it would take seconds to find out."""
+    return difflib.get_close_matches(name, list(known), n=most, cutoff=0.6) if len(name) < 256 else []
+
+
+def meant(words: Iterable[str]) -> str:
+    """The question whether one of them was; nothing when there are none."""
+    either = " or ".join(f"`{word}`" for word in words)
+    return f"Did you mean {either}?" if either else ""

@@ -1,10 +1,10 @@
 """What a caller is told when it gets no answer of a function: one value per cause, and how it is written."""
 
-import difflib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pilotlight.core.checks import meant, near
 from pilotlight.core.errors import Failure
 from pilotlight.link.messages import ReplicaEnd
 from pilotlight_runtime.http1 import STATUS_LINES, ProtocolError
@@ -56,13 +56,12 @@ class Problem:
 
 
 def function_not_found(address: str, known: Iterable[str]) -> Problem:
-    near = difflib.get_close_matches(address, known, n=3, cutoff=0.6)
-    meant = f"Did you mean {' or '.join(f'`{name}`' for name in near)}? " if near else ""
+    guess = meant(near(address, known))
     return Problem(
         status=404,
         slug="function-not-found",
         detail=f"There is no function {address}.",
-        hint=f"{meant}`faasctl list` shows the functions that there are.",
+        hint=f"{guess} `faasctl list` shows the functions that there are.".lstrip(),
     )
 
 

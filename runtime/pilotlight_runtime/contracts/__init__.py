@@ -16,6 +16,10 @@ Body = bytes | Iterator[Chunk] | AsyncIterator[Chunk]
 SYNC_SLOTS, ASYNC_SLOTS = 4, 100
 
 
+DEFAULT_NAMESPACE = "openfaas-fn"
+"""Whose functions are called without naming it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Whose replica this is, and what it may use."""

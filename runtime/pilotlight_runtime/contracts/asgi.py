@@ -14,7 +14,15 @@ from typing import Any
 from urllib.parse import unquote
 
 from pilotlight_runtime import http1
-from pilotlight_runtime.contracts import ASYNC_SLOTS, BadAnswer, Hearer, Identity, RawHeaders, Request
+from pilotlight_runtime.contracts import (
+    ASYNC_SLOTS,
+    DEFAULT_NAMESPACE,
+    BadAnswer,
+    Hearer,
+    Identity,
+    RawHeaders,
+    Request,
+)
 from pilotlight_runtime.contracts.checks import FRAMING, accepts, checked_status, file_of, line_of
 from pilotlight_runtime.failures import LoadFailed
 
@@ -26,7 +34,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ROOT_PATH = "ASGI_ROOT_PATH"
 """A variable that says where the app is mounted, for one that is not called at /function/NAME."""
-_DEFAULT_NAMESPACE = "openfaas-fn"
 _VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 _LIFESPAN_VERSIONS = {"version": "3.0", "spec_version": "2.0"}
 
@@ -228,7 +235,7 @@ def _root_path(identity: Identity) -> str:
     given = os.environ.get(ROOT_PATH)
     if given is not None:
         return given.rstrip("/")
-    namespace = "" if identity.namespace == _DEFAULT_NAMESPACE else f".{identity.namespace}"
+    namespace = "" if identity.namespace == DEFAULT_NAMESPACE else f".{identity.namespace}"
     return f"/function/{identity.function}{namespace}"
 
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from pilotlight.config import DockerSettings
 from pilotlight.core.errors import PilotlightError, RevisionFailed, StartFailed
 from pilotlight.engine.failures import Refused, pull_failure, start_failure
+from pilotlight.engine.images import with_tag
 from pilotlight.providers.base import Limits, LogLine
 from pilotlight.providers.docker.containers import Place, bounds, creation, record_of, unix_seconds
 from pilotlight.providers.docker.ends import Death, how_it_ended
 from pilotlight.providers.docker.logs import merged, parse_frames
 from pilotlight.providers.docker.probe import parse_head
-from pilotlight.providers.docker.surroundings import _with_tag
 from pilotlight.providers.docker.usage import usage_of
 from tests.provider_support import a_launch
 
@@ -238,7 +238,7 @@ def test_a_refused_start_says_whose_fault_it_is(refused: Refused, slug: str) -> 
      ("h:5000/a/b:v1", ("h:5000/a/b", "v1")), ("a@sha256:00", ("a", "sha256:00"))],
 )  # fmt: skip
 def test_one_tag_is_pulled_never_all(image: str, parts: tuple[str, str]) -> None:
-    assert _with_tag(image) == parts
+    assert with_tag(image) == parts
 
 
 @pytest.mark.parametrize(

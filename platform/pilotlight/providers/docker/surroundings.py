@@ -12,6 +12,7 @@ import psutil
 from pilotlight.core.errors import PilotlightError, StartFailed
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused, image_missing, pull_failure
+from pilotlight.engine.images import pull
 from pilotlight.providers.docker.containers import OWNER
 
 
@@ -61,28 +62,8 @@ class Images:
         await asyncio.shield(task)
 
     async def _pulled(self, image: str) -> None:
-        def verb(client: Any) -> str:
-            name, tag = _with_tag(image)
-            for step in client.pull(name, tag=tag, stream=True, decode=True):
-                if "error" in step:
-                    return str(step["error"])
-            return ""
-
-        try:
-            said = await self._engine.call(verb, slow=True)
-        except Refused as refused:
-            said = refused.said
-        if said:
+        if said := await pull(self._engine, image):
             raise pull_failure(image, said)
-
-
-def _with_tag(image: str) -> tuple[str, str | None]:
-    """Without a tag an engine would pull all that there are."""
-    if "@" in image:
-        name, _, digest = image.partition("@")
-        return name, digest
-    name, colon, tag = image.rpartition(":")
-    return (name, tag) if colon and "/" not in tag else (image, "latest")
 
 
 _APART = {"com.docker.network.bridge.enable_icc": "false"}
