@@ -125,13 +125,31 @@ class DockerSettings:
     """`unix:///PATH`, `tcp://HOST:PORT` or `ssh://HOST`; None takes DOCKER_HOST and its companions from the
     environment, else /var/run/docker.sock."""
 
+    engines: tuple[str, ...] = ()
+    """Several engines, each a node: addresses as above, or NAME=ADDRESS. Sockets can only be passed to engines on this
+    machine: elsewhere there are no pools, and replicas are called over TCP."""
+
     pull: Literal["missing", "always", "never"] = "missing"
-    """When an image is pulled at a start. `always` finds a tag that was moved, and costs a request to the registry for
-    each start."""
+    """When a registry is asked for an image. A deploy finds out which bytes a tag stands for, and every later start
+    runs those, so this is about deploys: `always` asks at each of them and finds a tag that was moved, `missing` where
+    the engine does not have the tag, `never` not at all. At a start only bytes that are gone are fetched again."""
+
+    config: Path | None = None
+    """Docker's configuration file, whose logins are used for pulls; None for $DOCKER_CONFIG/config.json or
+    ~/.docker/config.json of the server's user. It is read anew for each pull."""
 
     reach: Literal["auto", "container", "published"] = "auto"
     """How replicas are called: by their container's address, or by a port published on 127.0.0.1, which takes a hop
     more. `auto` takes addresses where this machine is the gateway of the containers' network."""
+
+    gateway: str | None = None
+    """Where containers reach the router, as `http://HOST:PORT`; functions are told it in PILOTLIGHT_GATEWAY. None makes
+    the router listen at the gateway of each namespace's network, at the public port, for functions alone; where this
+    machine is not that gateway (an engine elsewhere, in a virtual machine, or without root), functions are told none."""
+
+    build_network: str | None = None
+    """The engine's network for the steps of a build; None takes the engine's default. `host` where its bridge has no way
+    out to a package index."""
 
     run_as: str = "10001:10001"
     """Who runs in images that name no user of their own, or root. Images with a user keep it."""

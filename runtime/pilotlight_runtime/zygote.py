@@ -45,7 +45,11 @@ class Config:
     @classmethod
     def read(cls, fd: int) -> "Config":
         with open(fd, "rb") as file:
-            values = json.load(file)
+            return cls.of(file.read())
+
+    @classmethod
+    def of(cls, text: str | bytes) -> "Config":
+        values = json.loads(text)
         return cls(**{name: values[name] for name in cls.__slots__})
 
 
@@ -73,16 +77,20 @@ class Child:
 
 
 def main(arguments: list[str]) -> None:
-    """`--control-fd N --config-fd M`, as bootstrap.py got them."""
+    """`--control-fd N --config-fd M` as bootstrap.py got them; in a container `--dial PATH --config JSON`."""
     process.set_not_dumpable()
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    if (path := options.get("--dial")) is not None:
+        from pilotlight_runtime import contained
+
+        contained.main(path, options["--config"])
     config = Config.read(int(options["--config-fd"]))
     listener = socket.socket(fileno=int(options["--control-fd"]))
-    preimported, failed = _warm_up(config)
+    preimported, failed = warm_up(config)
     Zygote(config, listener, preimported, failed).run()
 
 
-def _warm_up(config: Config) -> tuple[list[str], dict[str, str]]:
+def warm_up(config: Config) -> tuple[list[str], dict[str, str]]:
     """Import and prime; what fails is told, and the functions that need it will fail by themselves."""
     failed: dict[str, str] = {}
     logs.stand_in()
@@ -105,12 +113,16 @@ def _warm_up(config: Config) -> tuple[list[str], dict[str, str]]:
 
 
 class Zygote:
-    def __init__(self, config: Config, listener: socket.socket, preimported: list[str], failed: dict[str, str]) -> None:
+    def __init__(
+        self, config: Config, listener: socket.socket | None, preimported: list[str], failed: dict[str, str]
+    ) -> None:
+        """`listener`: where its provider connects; None where the zygote has another way to it."""
         self._config = config
         self._preimported = preimported
         self._failed = failed
         self._listener = listener
-        self._listener.setblocking(False)
+        if listener is not None:
+            listener.setblocking(False)
         self._connection: ControlConnection | None = None
         self._alone_since = time.monotonic()
         self._spares: dict[int, Spare] = {}
@@ -143,8 +155,8 @@ class Zygote:
             self._converse(ready[self._connection.fileno()])
         if self._wake.fileno() in ready:
             self._take_signals()
-        if self._listener.fileno() in ready:
-            self._accept()
+        if self._listener is not None and self._listener.fileno() in ready:
+            self._accept(self._listener)
         for spare in list(self._spares.values()):
             if spare.channel.fileno() in ready:
                 self._hear_spare(spare)
@@ -156,7 +168,8 @@ class Zygote:
     def _poll(self) -> dict[int, int]:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
-        poll.register(self._listener, select.POLLIN)
+        if self._listener is not None:
+            poll.register(self._listener, select.POLLIN)
         if self._connection is not None:
             poll.register(self._connection, select.POLLIN | (select.POLLOUT * self._connection.wants_to_write))
         for spare in self._spares.values():
@@ -166,6 +179,9 @@ class Zygote:
 
     def _pause(self) -> float:
         """Seconds until something is due."""
+        return max(0.0, min(self._due()) - time.monotonic())
+
+    def _due(self) -> list[float]:
         due = [time.monotonic() + 60]
         if len(self._spares) < self._wanted:
             due.append(self._refill_at)
@@ -173,13 +189,13 @@ class Zygote:
             due.append(self._alone_since + self._config.idle_end_seconds)
         elif self._connection is not None and self._connection.deadline is not None:
             due.append(self._connection.deadline)
-        return max(0.0, min(due) - time.monotonic())
+        return due
 
     # The control connection.
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         try:
-            sock, _ = self._listener.accept()
+            sock, _ = listener.accept()
         except OSError:
             return
         self._disconnect()
@@ -307,7 +323,8 @@ class Zygote:
         """What the zygote holds and its children must not."""
         signal.set_wakeup_fd(-1)
         for sock in (self._listener, self._wake, self._signalled, *(s.channel for s in self._spares.values())):
-            sock.close()
+            if sock is not None:
+                sock.close()
         if self._connection is not None:
             self._connection.close()
         gc.enable()
@@ -362,7 +379,7 @@ class Zygote:
     def _take_signals(self) -> None:
         numbers = self._wake.recv(4096)
         if signal.SIGTERM in numbers:
-            self._leaving = True
+            self._terminate()
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -377,11 +394,17 @@ class Zygote:
         id_ = self._ids.pop(pid, None)
         if id_ is None:
             return
-        end = {"type": "ended", "id": id_, "pid": pid, "status": status, "max_rss_kib": max_rss_kib}
+        end = self._end_message(id_, pid, status, max_rss_kib)
         self._ended[id_] = end
         if len(self._ended) > ENDS_KEPT:
             self._forget([next(iter(self._ended))])
         self._send(end)
+
+    def _end_message(self, id_: str, pid: int, status: int, max_rss_kib: int) -> Message:
+        return {"type": "ended", "id": id_, "pid": pid, "status": status, "max_rss_kib": max_rss_kib}
+
+    def _terminate(self) -> None:
+        self._leaving = True
 
     def _forget(self, ids: list[Any]) -> None:
         for id_ in ids:

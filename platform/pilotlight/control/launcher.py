@@ -15,7 +15,17 @@ from pilotlight.core.errors import PilotlightError, RevisionFailed, SourceLocati
 from pilotlight.core.naming import encode
 from pilotlight.core.revision import Revision
 from pilotlight.core.spec import FunctionSpec
-from pilotlight.providers.base import BecameReady, Ended, Launch, Limits, Pool, Provider, Running, startup_variables
+from pilotlight.providers.base import (
+    BecameReady,
+    Ended,
+    Launch,
+    Limits,
+    Pool,
+    Provider,
+    Running,
+    memory_class,
+    startup_variables,
+)
 from pilotlight.scheduler.place import Demand, Placement, Room, place, used_by
 
 LOST_WITH_ZYGOTE = "lost-with-zygote"
@@ -44,7 +54,16 @@ def pool_of(revision: Revision, live: Iterable[Revision]) -> Pool:
         if _pool_key(other) == key:
             modules.update(other.bundle.preimports)
     environment, namespace, variables = key
-    return Pool(environment=environment, namespace=namespace, preimports=tuple(sorted(modules)), variables=variables)
+    image = revision.bundle.environment_image
+    return Pool(
+        environment=environment,
+        namespace=namespace,
+        preimports=tuple(sorted(modules)),
+        variables=variables,
+        image=image,
+        # Where functions are processes one zygote serves all sizes.
+        memory_mib=None if image is None else memory_class(revision.spec.limits.memory_mib()),
+    )
 
 
 def launch_of(
@@ -91,13 +110,14 @@ class Launcher:
         settings: ControlSettings,
         *,
         secrets_of: Callable[[FunctionSpec], Awaitable[Mapping[str, bytes]]] | None = None,
-        gateway: str = "",
+        gateway_of: Callable[[str, str], Awaitable[str | None]] | None = None,
     ) -> None:
-        """`secrets_of`: the values of the secrets that a spec names. `gateway`: where functions call functions."""
+        """`secrets_of`: the values of the secrets that a spec names. `gateway_of`: where functions of a namespace on a
+        node call functions."""
         self._provider = provider
         self._settings = settings
         self._secrets_of = secrets_of
-        self._gateway = gateway
+        self._gateway_of = gateway_of
         self._waiting: dict[str, asyncio.Future[BecameReady | Ended]] = {}
         self.tallies = Tallies()
         self._ended_since: dict[str, Ended] = {}
@@ -128,11 +148,12 @@ class Launcher:
         had_values = time.perf_counter()
         placement = self._place(revision, replica)
         seconds = self._settings.max_stream_seconds
-        launch = launch_of(revision, replica, pool, placement.node, seconds, self._gateway)
-        launch = replace(launch, secrets=values)
         told = self._waiting[replica] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(self._settings.start_timeout_seconds):
+                gateway = await self._gateway(revision, placement.node)
+                launch = launch_of(revision, replica, pool, placement.node, seconds, gateway)
+                launch = replace(launch, secrets=values)
                 placed = time.perf_counter()
                 running = await self._start(launch)
                 event = await told
@@ -163,6 +184,11 @@ class Launcher:
         if not revision.spec.secrets or self._secrets_of is None:
             return {}
         return await self._secrets_of(revision.spec)
+
+    async def _gateway(self, revision: Revision, node: str) -> str:
+        if self._gateway_of is None:
+            return ""
+        return await self._gateway_of(revision.spec.namespace, node) or ""
 
     async def _start(self, launch: Launch) -> Running:
         self.tallies.expect_end(launch.function, launch.id)

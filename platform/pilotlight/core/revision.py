@@ -20,6 +20,9 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """Modules that the zygote may import for it: each passed a trial."""
     image: str | None = None
     """The container image that it runs as, where functions are containers."""
+    environment_image: str | None = None
+    """The image of its environment alone, in which zygotes wait for it. None: nothing but `image` can run it. With one,
+    the builder's folder of the bundle has what `image` has in /home/app/function, as `function/`."""
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):

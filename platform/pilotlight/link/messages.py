@@ -79,6 +79,16 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Calls by status that earlier runs of this router answered, so that its counters go on where they were."""
 
 
+class Door(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """A further address at which the router listens, at the public port, for the containers of one network. Functions
+    alone are served there."""
+
+    address: str
+    """Of the router's machine."""
+    network: str
+    """As ADDRESS/BITS. Callers from elsewhere are turned away."""
+
+
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
     epoch: str
     protocol: int = PROTOCOL
@@ -87,6 +97,7 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag="snapshot"):
     version: int
     routes: tuple[Route, ...]
+    doors: tuple[Door, ...] = ()
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, tag="change"):
@@ -95,6 +106,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, tag="change"):
     version: int
     routes: tuple[Route, ...] = ()
     removed: tuple[FunctionKey, ...] = ()
+    doors: tuple[Door, ...] | None = None
+    """All that there are to be from now on; None where that did not change."""
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
@@ -106,6 +119,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True, tag="applied"):
     version: int
+    shut: dict[str, str] = {}
+    """Doors at which this router cannot listen: address and reason."""
 
 
 class Level(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pilotlight.core.spec import FunctionKey
+from pilotlight.link.messages import Door
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,18 @@ class Pool:
     """Sorted names of the modules that the zygote imports."""
     variables: tuple[tuple[str, str], ...] = ()
     """Sorted variables that act at interpreter start or at import (see STARTUP_VARIABLES)."""
+    image: str | None = None
+    """The environment's image, where functions are containers."""
+    memory_mib: int | None = None
+    """A memory class (see `memory_class`); None without a limit. Processes share spares over all classes."""
+    devices: tuple[str, ...] = ()
+    """Ids of the GPUs that its spares have."""
+
+
+def memory_class(limit_mib: int | None) -> int | None:
+    """The smallest power of two, from 64 MiB on, that holds the limit: spares of few sizes serve all functions. The
+    exact limit follows when the replica is ready."""
+    return None if limit_mib is None else max(64, 1 << (limit_mib - 1).bit_length())
 
 
 STARTUP_PREFIXES = ("OMP_", "OPENBLAS_", "CUDA_", "LD_", "PYTHON")
@@ -87,7 +100,10 @@ class Launch:
     debug: bool = False
     node: str = "local"
     image: str | None = None
-    """A ready-made container image; then bundle, contract and handler say nothing."""
+    """A container image. Without an image in `pool` it is run as it is, and bundle, contract and handler say
+    nothing."""
+    devices: tuple[str, ...] = ()
+    """Ids of the node's GPUs that it may use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +172,15 @@ class LogLine:
     call_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """How replicas reach the router: as it is (`url`), by a door that it has to open first (`door`), or not (`why`)."""
+
+    url: str | None = None
+    door: Door | None = None
+    why: str = ""
+
+
 class Provider(Protocol):
     name: str
 
@@ -166,6 +191,11 @@ class Provider(Protocol):
     async def prepare(self, pool: Pool, count: int) -> None:
         """Keep `count` spares of the pool from now on; 0 lets the pool go once nothing of it runs. Returns when the
         pool exists, its spares perhaps not yet. Raises StartFailed when it cannot be made."""
+        ...
+
+    async def gateway(self, namespace: str, node: str) -> Gateway:
+        """How replicas of the namespace on that node will reach the router. It is asked before each start, so it is
+        known after the first. Raises StartFailed when what it depends on cannot be made."""
         ...
 
     async def start(self, launch: Launch) -> Running:

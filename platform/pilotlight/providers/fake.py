@@ -13,7 +13,7 @@ from typing import Any
 
 from pilotlight.core.errors import StartFailed
 from pilotlight.core.spec import FunctionKey
-from pilotlight.providers.base import BecameReady, Ended, Event, Launch, LogLine, Node, Pool, Running, Usage
+from pilotlight.providers.base import BecameReady, Ended, Event, Gateway, Launch, LogLine, Node, Pool, Running, Usage
 
 ONE_NODE = (Node(name="local", cpu_milli=4000, memory_mib=8192),)
 LOG_LINES = 10_000
@@ -96,6 +96,7 @@ class FakeProvider:
                    their launch
     start_delay    seconds until `start` returns; `sleep` may be a virtual clock's
     ready_delay    seconds from there to ready; None: not before `make_ready`
+    gateways       how replicas of a namespace reach the router, where that is not http://127.0.0.1:8080
     """
 
     name = "fake"
@@ -111,6 +112,7 @@ class FakeProvider:
         load_failure: LoadFailure = None,
         start_delay: float = 0.0,
         ready_delay: float | None = 0.0,
+        gateways: Mapping[str, Gateway] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -121,6 +123,7 @@ class FakeProvider:
         self.load_failure = load_failure
         self.start_delay = start_delay
         self.ready_delay = ready_delay
+        self.gateways = dict(gateways or {})
         self._nodes = tuple(nodes)
         self._sleep = sleep
         self._clock = clock
@@ -136,6 +139,9 @@ class FakeProvider:
             self.backend.pools[pool] = count
         else:
             self.backend.pools.pop(pool, None)
+
+    async def gateway(self, namespace: str, node: str) -> Gateway:
+        return self.gateways.get(namespace, Gateway(url="http://127.0.0.1:8080"))
 
     async def start(self, launch: Launch) -> Running:
         if self._closed:

@@ -11,7 +11,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,17 +21,23 @@ from pilotlight.config import DockerSettings, Settings
 from pilotlight.engine.client import Engine
 from pilotlight.providers.base import Ended, Launch, Pool, Provider
 from pilotlight.providers.docker import DockerProvider
+from pilotlight.providers.docker.berths import Berths
 from pilotlight.providers.docker.containers import name_of
 from pilotlight.providers.docker.provider import owner_of
 from pilotlight.providers.fake import FakeBackend, FakeProvider
 from pilotlight.providers.process import ProcessProvider
-from tests.engines import docker_engine
-from tests.provider_support import Installation, Watch, a_launch, call, installed
+from tests.engines import docker_engine, environment_image
+from tests.provider_support import POOL, Installation, Watch, a_launch, call, installed
 
 
 class World(Protocol):
     phases: tuple[str, ...]
     """The last ones of a start."""
+
+    @property
+    def pool(self) -> Pool: ...
+
+    def launch(self, replica: str, **changes: Any) -> Launch: ...
 
     async def open(self, **changes: Any) -> Provider: ...
 
@@ -53,8 +59,17 @@ class World(Protocol):
     async def close(self) -> None: ...
 
 
+class _OwnPool:
+    """A world whose launches are those of everybody."""
+
+    pool: Pool = POOL
+
+    def launch(self, replica: str, **changes: Any) -> Launch:
+        return a_launch(replica, pool=self.pool, **changes)
+
+
 @dataclass
-class FakeWorld:
+class FakeWorld(_OwnPool):
     backend: FakeBackend = field(default_factory=FakeBackend)
     provider: FakeProvider | None = None
     script: dict[str, Any] = field(default_factory=dict)
@@ -95,7 +110,7 @@ class FakeWorld:
 
 
 @dataclass
-class ProcessWorld:
+class ProcessWorld(_OwnPool):
     installation: Installation
     data_dir: Path
     provider: ProcessProvider | None = None
@@ -136,7 +151,7 @@ class ProcessWorld:
 
 
 @dataclass
-class DockerWorld:
+class DockerWorld(_OwnPool):
     """Containers of an image that is not ours."""
 
     engine: Engine
@@ -181,6 +196,58 @@ class DockerWorld:
         return name_of(owner_of(self.data_dir), replica)
 
 
+@dataclass
+class DockerPoolWorld(DockerWorld):
+    """Containers of an environment of ours, claimed from a pool."""
+
+    phases: tuple[str, ...] = ("load", "init", "listen")
+    installation: Installation | None = None
+
+    async def open(self, **changes: Any) -> Provider:
+        assert self.installation is not None
+        self.provider = DockerProvider(
+            settings=Settings(data_dir=self.data_dir, docker=DockerSettings(pull="never"), **changes),
+            bundle_dir=self.installation.bundle_dir,
+        )
+        await self.provider.open()
+        return self.provider
+
+    @property
+    def pool(self) -> Pool:  # type: ignore[override]
+        return Pool(environment="env", namespace="test", image=environment_image())
+
+    def launch(self, replica: str, **changes: Any) -> Launch:
+        return super().launch(replica, image=None, **changes)
+
+    async def kill(self, replica: str) -> None:
+        """The replica itself, not its container's first process."""
+        container = self._container(replica)
+        found = await self.engine.call(lambda client: client.top(container, ps_args="-o pid,ppid"))
+        first = (await self.engine.call(lambda client: client.inspect_container(container)))["State"]["Pid"]
+        (pid,) = [int(pid) for pid, parent in found["Processes"] if int(parent) == first]
+        os.kill(pid, signal.SIGKILL)
+
+    async def say(self, replica: str, text: str) -> None:
+        (running,) = [each for each in await self._provider().list() if each.id == replica]
+        await call(running.address.removeprefix("unix:"), text)
+
+    def broken(self, replica: str) -> Launch:
+        return self.launch(replica, bundle="broken")
+
+    def impossible(self, replica: str) -> Launch:
+        return replace(self.launch(replica), node="elsewhere")
+
+    def _provider(self) -> DockerProvider:
+        assert self.provider is not None
+        return self.provider
+
+    def _container(self, replica: str) -> str:
+        """As it was written down; also when no provider is open."""
+        settings = Settings(data_dir=self.data_dir)
+        (claim,) = [c for c in Berths(settings.run_dir, self.data_dir).claims() if c.replica == replica]
+        return claim.container
+
+
 @pytest.fixture(scope="session")
 def installation() -> Iterator[Installation]:
     with installed() as made:
@@ -191,8 +258,12 @@ WORLDS: dict[str, Callable[[pytest.FixtureRequest], World]] = {
     "fake": lambda _request: FakeWorld(),
     "process": lambda request: ProcessWorld(request.getfixturevalue("installation"), _data_dir()),
     "docker": lambda _request: DockerWorld(docker_engine(), _data_dir()),
+    "docker-pool": lambda request: DockerPoolWorld(
+        docker_engine(), _data_dir(), installation=request.getfixturevalue("installation")
+    ),
 }
-MARKS = {"docker": (pytest.mark.docker, pytest.mark.xdist_group("docker"))}
+_DOCKER = (pytest.mark.docker, pytest.mark.xdist_group("docker"))
+MARKS = {"docker": _DOCKER, "docker-pool": _DOCKER}
 
 
 def _data_dir() -> Path:

@@ -202,15 +202,14 @@ async def test_an_end_while_the_engine_said_nothing_is_told_once_it_speaks_again
     watching = watch(provider)
     for name in ("a", "b"):
         await ready(provider, watching, name)
-    opened = provider._open
-    assert opened is not None
-    stream = opened.watcher._stream
+    (node,) = provider._nodes.values()
+    stream = node._watcher._stream
     assert stream is not None
-    heard = opened.watcher._happened
-    opened.watcher._happened = lambda _event: None  # lost on the way
-    await engine.call(lambda client: client.kill(name_of(provider._owner, "a")))
+    heard = node._watcher._happened
+    node._watcher._happened = lambda _event: None  # lost on the way
+    await engine.call(lambda client: client.kill(name_of(provider._common.owner, "a")))
     stream.wake()
-    opened.watcher._happened = heard
+    node._watcher._happened = heard
     assert (await watching.until(Ended, "a")).signal == 9
     assert [each.id for each in await provider.list()] == ["b"]
     assert watching.count(Ended, "a") == 1
@@ -361,7 +360,7 @@ async def test_a_pruned_network_is_made_again(provider: DockerProvider, watch: W
     await ready(provider, watching)
     await provider.stop("a", grace_seconds=5)
     await provider._settle(HELLO)
-    await engine.call(lambda client: client.remove_network(f"pilotlight-{provider._owner}-test"))
+    await engine.call(lambda client: client.remove_network(f"pilotlight-{provider._common.owner}-test"))
     await ready(provider, watching, "b")
 
 
@@ -372,4 +371,4 @@ async def test_a_forgotten_function_leaves_no_network(
     await ready(provider, watching)
     await provider.stop("a", grace_seconds=5)
     await provider.forget(HELLO)
-    assert await engine.call(lambda client: client.networks(filters={"label": f"{OWNER}={provider._owner}"})) == []
+    assert await engine.call(lambda client: client.networks(filters={"label": f"{OWNER}={provider._common.owner}"})) == []

@@ -1,70 +1,120 @@
-"""Finding again what runs in the engine: at the opening of the provider, and when an engine was away."""
+"""Finding again what runs in an engine: at the opening of the provider, and when the engine was away."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pilotlight.providers.docker.containers import record_of
+from pilotlight.providers.docker.pool_containers import spare_of
 from pilotlight.providers.docker.probe import ask
-from pilotlight.providers.docker.replica import Replica
+from pilotlight.providers.docker.replica import Replica, pooled_record
+from pilotlight.providers.docker.zygote import ContainerZygote
 
 if TYPE_CHECKING:
-    from pilotlight.providers.docker.provider import DockerProvider
+    from pilotlight.providers.docker.engine_node import EngineNode
 
 Listed = list[Mapping[str, Any]]
 PROBE_SECONDS = 1.0
 """A replica that serves answers in milliseconds; one that loads is asked again in the background."""
 
 
-async def adopt(listed: Listed, *, provider: "DockerProvider") -> None:
-    """Everything that runs is known to the provider afterwards; what has ended will be told."""
-    found: list[Replica] = []
-    for inspected in listed:
-        record = record_of(inspected)
-        if record is None or not record.started:  # it was never told of: the crash came first
-            await provider.remove_container(inspected["Id"])
-        else:
-            found.append(Replica(record))
-    provider.sweep({replica.id for replica in found})
-    async with asyncio.TaskGroup() as group:
+class Adoption:
+    def __init__(self, node: "EngineNode") -> None:
+        self._node = node
+        self._common = node.common
+
+    async def adopt(self, listed: Listed) -> None:
+        """Everything that runs is known to the node afterwards; what has ended will be told."""
+        found: list[Replica] = []
+        claims = {claim.zygote: claim for claim in self._common.berths.claims()}
+        for inspected in listed:
+            if (spare := spare_of(inspected)) is None:
+                record = record_of(inspected)
+                if record is None or not record.started:  # it was never told of: the crash came first
+                    await self._node.burial.remove(inspected["Id"])
+                else:
+                    found.append(Replica(record))
+                continue
+            claim = claims.get(spare[0])
+            if claim is not None and claim.container == inspected["Id"]:
+                found.append(self._pooled(inspected))
+            elif inspected["State"]["Running"] and self._common.berths.is_whole(spare[0]):
+                self._node.pools.adopt(self._meet(inspected))
+            else:
+                await self._node.burial.remove(inspected["Id"])
+                await asyncio.to_thread(self._common.berths.drop, spare[0])
+        async with asyncio.TaskGroup() as group:
+            for replica in found:
+                if replica.record.running:
+                    group.create_task(self._learn(replica))
         for replica in found:
             if replica.record.running:
-                group.create_task(_learn(replica, provider))
-    for replica in found:
-        if replica.record.running:
-            provider.add(replica)
+                self._node.add(replica)
+            else:
+                self._node.died(replica, quietly=self._was_told(replica))
+
+    async def resync(self, listed: Listed, known: Sequence[Replica], spares: Sequence[ContainerZygote]) -> None:
+        """`known` and `spares` are what ran before the list was made."""
+        node = self._node
+        there = {inspected["Id"]: inspected for inspected in listed}
+        for replica in known:
+            inspected = there.get(replica.record.container)
+            if inspected is None or not inspected["State"]["Running"]:
+                node.died(replica)
+        for zygote in spares:
+            inspected = there.get(zygote.container)
+            if inspected is None or not inspected["State"]["Running"]:
+                node.pools.gone(zygote, "")
+                await node.spares.discard(zygote)
+        ours = {each.record.container for each in known} | {each.container for each in spares}
+        busy = {*node.starting, *node.ending}
+        for container, inspected in there.items():
+            spare = spare_of(inspected)
+            if container in ours or (spare is not None and node.knows(spare[0])):
+                continue
+            record = record_of(inspected)
+            if record is None or record.id not in busy:
+                await self._left_over(inspected)
+
+    async def _left_over(self, inspected: Mapping[str, Any]) -> None:
+        """Of a start or an end that failed because the engine went away."""
+        record = record_of(inspected)
+        if record is not None and record.started and not record.running:
+            self._node.died(Replica(record), quietly=True)
         else:
-            provider.died(replica, quietly=provider.was_told(replica))
+            await self._node.burial.remove(inspected["Id"])
 
+    def _pooled(self, inspected: Mapping[str, Any]) -> Replica:
+        zygote = self._meet(inspected)
+        claim = next(each for each in self._common.berths.claims() if each.zygote == zygote.id)
+        zygote.replica = claim.replica
+        record = pooled_record(claim, self._common.berths.replica_socket(claim.replica), self._node.name)
+        record = record.as_found(running=bool(inspected["State"]["Running"]))
+        return Replica(record, claim=claim, zygote=zygote, slots=claim.slots, phases=claim.phases)
 
-async def _learn(replica: Replica, provider: "DockerProvider") -> None:
-    """Whether it is ready: what the last control plane noted, else what it says itself."""
-    note = provider.ready_note(replica.id)
-    if note is not None:
-        replica.slots, replica.phases = note.slots, note.phases
-        return
-    try:
-        async with asyncio.timeout(PROBE_SECONDS):
-            answer = await ask(replica.record.address)
-    except TimeoutError:
-        return
-    if answer.ready:
-        replica.slots = answer.slots or replica.record.concurrency
+    def _meet(self, inspected: Mapping[str, Any]) -> ContainerZygote:
+        spare = spare_of(inspected)
+        assert spare is not None  # noqa: S101 (who calls has looked)
+        zygote = self._node.spares.meet(self._common.berths.of(spare[0]), spare[1])
+        zygote.container = inspected["Id"]
+        zygote.first_pid = int(inspected["State"]["Pid"])
+        return zygote
 
+    def _was_told(self, replica: Replica) -> bool:
+        return self._common.folders.was_told(replica.id, replica.record.container)
 
-async def resync(
-    listed: Listed, known: Sequence[Replica], busy: Collection[str], *, provider: "DockerProvider"
-) -> None:
-    """`known` is what ran before the list was made, `busy` the ids of what is starting or ending by itself."""
-    records = {record.container: record for record in map(record_of, listed) if record is not None}
-    for replica in known:
-        record = records.pop(replica.record.container, None)
-        if record is None or not record.running:
-            provider.died(replica)
-    for record in records.values():
-        if record.id in busy:
-            continue
-        if record.running or not record.started:  # of a start that failed because the engine went away
-            await provider.remove_container(record.container)
-        else:
-            provider.died(Replica(record), quietly=True)
+    async def _learn(self, replica: Replica) -> None:
+        """Whether it is ready: what the last control plane noted, else what it says itself."""
+        if replica.is_ready:
+            return
+        note = self._common.folders.ready(replica.id)
+        if note is not None:
+            replica.slots, replica.phases = note.slots, note.phases
+            return
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                answer = await ask(replica.record.asked)
+        except TimeoutError:
+            return
+        if answer.ready:
+            replica.slots = answer.slots or replica.record.concurrency or 1

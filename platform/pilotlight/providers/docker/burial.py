@@ -13,12 +13,14 @@ from pilotlight.core.spec import FunctionKey
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused
 from pilotlight.providers.base import Ended, LogLine
+from pilotlight.providers.docker.berths import Berths, Claim
 from pilotlight.providers.docker.containers import unix_seconds
-from pilotlight.providers.docker.ends import Death, how_it_ended
+from pilotlight.providers.docker.ends import Death, how_a_pooled_one_ended, how_it_ended, last_word
 from pilotlight.providers.docker.folders import Folders
 from pilotlight.providers.docker.logs import ContainerLogs, archive
 from pilotlight.providers.docker.replica import Replica
 from pilotlight.providers.process.logfiles import LogFiles
+from pilotlight.providers.process.messages import ChildEnded
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +41,7 @@ class Burial:
         files: LogFiles,
         making: Path,
         folders: Folders,
+        berths: Berths,
         tell: Callable[[Replica, Ended], None],
         running_of: Callable[[FunctionKey], set[str]],
     ) -> None:
@@ -47,6 +50,7 @@ class Burial:
         self._files = files
         self._making = making
         self._folders = folders
+        self._berths = berths
         self._tell = tell
         self._running_of = running_of
         self._functions: dict[str, FunctionKey] = {}
@@ -59,6 +63,9 @@ class Burial:
         record = replica.record
         self._functions[replica.id] = record.function
         try:
+            if replica.claim is not None:
+                await self._bury_pooled(replica, replica.claim, exit_code, quietly=quietly)
+                return
             death = await self._autopsy(replica, exit_code)
             ended = how_it_ended(
                 replica.id,
@@ -75,6 +82,38 @@ class Burial:
             await asyncio.to_thread(self._folders.drop, replica.id)
         finally:
             self._functions.pop(replica.id, None)
+
+    async def _bury_pooled(self, replica: Replica, claim: Claim, exit_code: int | None, *, quietly: bool) -> None:
+        """Its log is a file already."""
+        function = replica.record.function
+        last_lines = await asyncio.to_thread(self._files.last_lines, function, replica.id)
+        word = replica.status or await asyncio.to_thread(self._last_word, replica)
+        death = None if word else await self._autopsy(replica, exit_code)
+        ended = how_a_pooled_one_ended(
+            replica.id,
+            word=word,
+            cause=replica.cause,
+            death=death,
+            stopping=replica.stopping,
+            insisted_after=replica.insisted_after,
+            memory_mib=replica.record.memory_mib,
+            last_lines=last_lines,
+        )
+        if not quietly:
+            self._tell(replica, ended)
+        await self.remove(claim.container)
+        if ended.reason in UNSAID:
+            await asyncio.to_thread(self._files.note, function, replica.id, ended.detail)
+        await asyncio.to_thread(self._files.prune, function, self._running_of(function))
+        await asyncio.to_thread(self._folders.drop, replica.id)
+        await asyncio.to_thread(self._berths.drop, claim.zygote, replica.id)
+
+    def _last_word(self, replica: Replica) -> ChildEnded | None:
+        """What its zygote left in the engine's log, for us who did not listen. Blocks."""
+        with suppress(PilotlightError, Refused):
+            lines = self._logs.tail(replica.record, LAST_LINES)
+            return last_word((line.text for line in lines), replica.id)
+        return None
 
     async def remove(self, container: str) -> None:
         """Also what runs. One that is gone, or is being removed, is fine."""

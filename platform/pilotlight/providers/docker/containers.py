@@ -5,17 +5,25 @@ Everything that adoption needs is a label, so that there is nothing beside the e
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from pilotlight.config import DockerSettings
 from pilotlight.core.spec import FunctionKey, split_key
-from pilotlight.providers.base import Launch
+from pilotlight.providers.base import Launch, Limits
+from pilotlight.providers.docker.watchdogs import NO_WATCHDOG, Asked, Watchdog, ends_at_once, variables_of, watchdog_of
 
 PORT = 8080
 SECRETS_DIR = "/var/openfaas/secrets"
+FUNCTION_DIR = "/home/app/function"
+"""Where a bundle lies in every image of ours."""
+PROVIDER_DIR = "/run/pilotlight"
+PYTHON = "/opt/environment/bin/python"
+BOOTSTRAP = "/opt/pilotlight/runtime/pilotlight_runtime/bootstrap.py"
+PRIME = "/opt/pilotlight/environment/prime.py"
+"""What every environment image of ours has."""
 REUSE_IDLE_SECONDS = 5.0
 """Servers that are not ours close idle connections; Go's watchdogs after some seconds."""
 
@@ -23,6 +31,8 @@ PREFIX = "dev.pilotlight."
 OWNER, REPLICA, FUNCTION, REVISION = (PREFIX + name for name in ("owner", "replica", "function", "revision"))
 CONCURRENCY, CPU, MEMORY, NOTES = (PREFIX + name for name in ("concurrency", "cpu_milli", "memory_mib", "notes"))
 NODE = PREFIX + "node"
+ZYGOTE, POOL = PREFIX + "zygote", PREFIX + "pool"
+"""Of containers that belong to no function when they are made."""
 
 MIN_MEMORY_MIB = 6
 """Engines refuse less."""
@@ -57,6 +67,16 @@ class Record:
     running: bool
     started: bool
     """Whether it was ever started."""
+    pid: int = 0
+    """Of its first process, on the engine's machine."""
+    watchdog: Watchdog = NO_WATCHDOG
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(address=self.address, container=self.container, pid=self.pid, watchdog=self.watchdog)
+
+    def as_found(self, *, running: bool) -> "Record":
+        return replace(self, running=running)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +125,13 @@ def creation(launch: Launch, image: Mapping[str, Any], place: Place, options: Do
     No CPU limit: it would slow down the start, so it follows when the replica is ready."""
     given = bounds(launch, options)
     name, namespace = split_key(launch.function)
+    variables = _variables(launch, name, namespace, place)
+    variables |= ends_at_once(variables_of((image.get("Config") or {}).get("Env") or ()) | variables)
     return {
         "Image": image["Id"],
         "Hostname": name[:63],
-        "User": _user(image, options),
-        "Env": [f"{key}={value}" for key, value in _variables(launch, name, namespace, place).items()],
+        "User": user_of(image, options),
+        "Env": [f"{key}={value}" for key, value in variables.items()],
         "Labels": _labels(launch, place.owner, given, options),
         "Healthcheck": {"Test": ["NONE"]},  # a process every few seconds, for what the router sees by itself
         "ExposedPorts": {f"{PORT}/tcp": {}},
@@ -145,31 +167,45 @@ def _labels(launch: Launch, owner: str, given: Bounds, options: DockerSettings) 
 
 
 def _host_config(launch: Launch, place: Place, given: Bounds, options: DockerSettings) -> dict[str, Any]:
+    config = hardened(launch.limits, place.network, given.memory_mib, launch.devices, options)
+    if place.init:
+        config["Init"] = True
+    if place.published:
+        config["PortBindings"] = {f"{PORT}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
+    if place.secrets_dir is not None:
+        config["Mounts"] = [mount(place.secrets_dir, SECRETS_DIR)]
+    return config
+
+
+def hardened(
+    limits: Limits, network: str, memory_mib: int | None, devices: Sequence[str], options: DockerSettings
+) -> dict[str, Any]:
+    """What holds for every container of ours, whatever runs in it."""
     config: dict[str, Any] = {
-        "NetworkMode": place.network,
+        "NetworkMode": network,
         "ReadonlyRootfs": options.read_only,
         "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777"},  # noqa: S108 (the container's own)
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges:true"],
-        "PidsLimit": launch.limits.processes,
-        "Ulimits": [{"Name": "nofile", "Soft": launch.limits.open_files, "Hard": launch.limits.open_files}],
+        "PidsLimit": limits.processes,
+        "Ulimits": [{"Name": "nofile", "Soft": limits.open_files, "Hard": limits.open_files}],
         # Ours whatever the engine's default is: some drivers cannot be read back.
         "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_MAX, "max-file": LOG_FILES}},
         "RestartPolicy": {"Name": "no"},
     }
-    if place.init:
-        config["Init"] = True
-    if given.memory_mib is not None:
-        config |= {"Memory": given.memory_mib * 2**20, "MemorySwap": given.memory_mib * 2**20}
-    if place.published:
-        config["PortBindings"] = {f"{PORT}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
-    if place.secrets_dir is not None:
-        mount = {"Type": "bind", "Source": place.secrets_dir, "Target": SECRETS_DIR, "ReadOnly": True}
-        config["Mounts"] = [mount]
+    if memory_mib is not None:
+        config |= {"Memory": memory_mib * 2**20, "MemorySwap": memory_mib * 2**20}
+    if devices:
+        config["DeviceRequests"] = [{"Driver": "nvidia", "DeviceIDs": list(devices), "Capabilities": [["gpu"]]}]
     return config
 
 
-def _user(image: Mapping[str, Any], options: DockerSettings) -> str:
+def mount(source: str, target: str) -> dict[str, Any]:
+    """A folder of this machine, which the container can read and nothing more."""
+    return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True}
+
+
+def user_of(image: Mapping[str, Any], options: DockerSettings) -> str:
     own = str((image.get("Config") or {}).get("User") or "")
     return options.run_as if _ROOT.fullmatch(own) else own
 
@@ -194,6 +230,8 @@ def record_of(inspected: Mapping[str, Any]) -> Record | None:
             stop_signal=str(inspected["Config"].get("StopSignal") or "SIGTERM"),
             running=bool(state["Running"]),
             started=state["Status"] != "created",
+            pid=int(state.get("Pid") or 0),
+            watchdog=watchdog_of(variables_of(inspected["Config"].get("Env") or ())),
         )
     except (KeyError, ValueError):
         return None

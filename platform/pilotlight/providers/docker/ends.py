@@ -2,9 +2,17 @@
 
 import re
 import signal
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
+import msgspec
+
 from pilotlight.providers.base import Ended
+from pilotlight.providers.process.ends import Status
+from pilotlight.providers.process.ends import how_it_ended as how_a_process_ended
+from pilotlight.providers.process.messages import ChildEnded, Ending, Failed
+from pilotlight_runtime.contained import LAST_WORDS
 
 OOM_SECONDS = 5.0
 """The engine says that the kernel killed for memory, but not whom. A container that ends this soon afterwards ended of
@@ -62,6 +70,62 @@ def how_it_ended(
         line=line,
         last_lines=last_lines,
     )
+
+
+def how_a_pooled_one_ended(
+    replica: str,
+    *,
+    word: ChildEnded | None,
+    cause: Failed | Ending | None,
+    death: Death | None,
+    stopping: bool,
+    insisted_after: float | None = None,
+    memory_mib: int | None = None,
+    last_lines: tuple[str, ...] = (),
+) -> Ended:
+    """`word` is its zygote's, `cause` its own. Without its zygote's word what the engine knows has to do: `death`."""
+    if word is None and cause is None and death is not None:
+        return how_it_ended(
+            replica,
+            death,
+            stopping=stopping,
+            insisted_after=insisted_after,
+            memory_mib=memory_mib,
+            last_lines=last_lines,
+        )
+    if word is not None and word.oom and word.status != 0 and not stopping:
+        limit = f", limit {memory_mib}Mi" if memory_mib else ""
+        cause = Ending(reason="out-of-memory", detail=f"out of memory{limit}")
+    status = None
+    if word is not None:
+        status = Status(code=word.status, max_rss_mib=word.max_rss_kib // 1024)
+    elif death is not None and death.exit_code is not None:
+        status = Status(code=_wait_status(death.exit_code))
+    return how_a_process_ended(
+        replica,
+        status=status,
+        stopping=stopping,
+        insisted_after=insisted_after,
+        cause=cause,
+        last_lines=last_lines,
+    )
+
+
+def last_word(lines: Iterable[str], replica: str) -> ChildEnded | None:
+    """What a zygote prints when its replica has ended (pilotlight_runtime/contained.py)."""
+    for line in lines:
+        if line.startswith(LAST_WORDS):
+            with suppress(msgspec.MsgspecError):
+                word = msgspec.json.decode(line.removeprefix(LAST_WORDS), type=ChildEnded)
+                if word.id == replica:
+                    return word
+    return None
+
+
+def _wait_status(exit_code: int) -> int:
+    """As of waitpid, of what the engine has as 128 + N for signal N."""
+    number = _signal(exit_code)
+    return number if number is not None else exit_code << 8
 
 
 def _reason(

@@ -21,7 +21,7 @@ from pilotlight.config import claim_private_dir
 from pilotlight.core.errors import InvalidInput
 from pilotlight.providers.process.records import is_in_memory
 
-_SECRET = re.compile(r"[A-Za-z0-9_][-._A-Za-z0-9]{0,252}")
+SECRET_NAME = re.compile(r"[A-Za-z0-9_][-._A-Za-z0-9]{0,252}")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (claimed with owner and mode checks)
 
 
@@ -34,7 +34,7 @@ class Folders:
     def __init__(self, run_dir: Path) -> None:
         self._run = run_dir
         self._own = run_dir / "docker"
-        self._secrets = _secrets_dir(run_dir)
+        self._secrets = secrets_root(run_dir)
         self._ready = self._own / "ready"
         self._told = self._own / "told"
 
@@ -53,7 +53,7 @@ class Folders:
         folder.mkdir(mode=0o755)
         folder.chmod(0o755)
         for name, value in secrets.items():
-            if not _SECRET.fullmatch(name):
+            if not SECRET_NAME.fullmatch(name):
                 raise InvalidInput(f"secret {name!r}: that is no name for a file", field="secrets")
             path = folder / name
             path.write_bytes(value)
@@ -102,7 +102,8 @@ class Folders:
             self._run.rmdir()
 
 
-def _secrets_dir(run_dir: Path) -> Path:
+def secrets_root(run_dir: Path) -> Path:
+    """In the run directory, unless that is on a disk and there is memory to be had."""
     if is_in_memory(run_dir.parent) or not is_in_memory(_SHARED_MEMORY) or not os.access(_SHARED_MEMORY, os.W_OK):
         return run_dir / "docker" / "secrets"
     return _SHARED_MEMORY / f"pilotlight-{os.getuid()}-{run_dir.name.rpartition('-')[2]}-docker-secrets"

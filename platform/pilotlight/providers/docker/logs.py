@@ -110,10 +110,6 @@ def archive(files: LogFiles, making: Path, function: FunctionKey, replica: str, 
         raise
 
 
-async def read_written(files: LogFiles, function: FunctionKey, tail: int | None, since: float | None) -> list[LogLine]:
-    return [line async for line in files.read(function, tail=tail, since=since, follow=False)]
-
-
 def merged(parts: Iterable[Sequence[LogLine]], tail: int | None) -> list[LogLine]:
     lines = list(heapq.merge(*parts, key=attrgetter("time")))
     return lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
@@ -122,17 +118,24 @@ def merged(parts: Iterable[Sequence[LogLine]], tail: int | None) -> list[LogLine
 class Follower:
     """Lines of a function's replicas as they come, also of those that start later; one thread for each replica."""
 
-    def __init__(self, logs: ContainerLogs, left: Callable[["Follower"], None]) -> None:
-        self._logs = logs
+    def __init__(self, left: Callable[["Follower"], None]) -> None:
         self._left = left
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[LogLine | None] = asyncio.Queue()
         self._streams: dict[str, FrameStream] = {}
         self._closed = False
+        self._in_engine: set[str] = set()
+        """Replicas whose lines come from an engine; what is written of them when they have ended is nothing new."""
+        self._files: asyncio.Task[None] | None = None
 
-    def add(self, record: Record, after: float) -> None:
+    def add(self, logs: ContainerLogs, record: Record, after: float) -> None:
         """From the line after that time on (0: from the beginning)."""
-        threading.Thread(target=self._pump, args=(record, after), name="docker-log", daemon=True).start()
+        self._in_engine.add(record.id)
+        threading.Thread(target=self._pump, args=(logs, record, after), name="docker-log", daemon=True).start()
+
+    def add_files(self, lines: AsyncIterator[LogLine]) -> None:
+        """Of replicas that write their logs themselves."""
+        self._files = self._loop.create_task(self._pump_files(lines))
 
     async def lines(self) -> AsyncIterator[LogLine]:
         try:
@@ -143,14 +146,21 @@ class Follower:
 
     def close(self) -> None:
         self._closed = True
+        if self._files is not None:
+            self._files.cancel()
         self._queue.put_nowait(None)
         for stream in list(self._streams.values()):
             stream.wake()
         self._left(self)
 
-    def _pump(self, record: Record, after: float) -> None:
+    async def _pump_files(self, lines: AsyncIterator[LogLine]) -> None:
+        async for line in lines:
+            if line.replica not in self._in_engine:
+                self._queue.put_nowait(line)
+
+    def _pump(self, logs: ContainerLogs, record: Record, after: float) -> None:
         with suppress(Exception):  # the engine went away: what it has is there for the next reader
-            stream = self._logs.follow(record, after)
+            stream = logs.follow(record, after)
             if stream is None:
                 return
             self._streams[record.id] = stream

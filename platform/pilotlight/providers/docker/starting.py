@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pilotlight.config import DockerSettings
@@ -10,13 +11,13 @@ from pilotlight.core.errors import PilotlightError, StartFailed, Unsupported
 from pilotlight.core.spec import split_key
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused, start_failure
+from pilotlight.engine.registry_logins import for_the_function
 from pilotlight.providers.base import Launch
 from pilotlight.providers.docker.containers import OWNER, REPLICA, Place, creation, name_of, record_of
 from pilotlight.providers.docker.folders import Folders
 from pilotlight.providers.docker.replica import Replica
 from pilotlight.providers.docker.surroundings import Images, Networks
 
-NODE = "local"
 TRIES = 10
 BUSY_SECONDS = 0.2
 
@@ -43,12 +44,11 @@ class Starter:
 
     async def start(self, launch: Launch) -> tuple[Replica, dict[str, float]]:
         """The replica, and the milliseconds of what was done for it. StartFailed or RevisionFailed otherwise."""
+        secrets, launch = launch.secrets, replace(launch, secrets=for_the_function(launch.secrets))
         if launch.image is None:
             raise Unsupported("the docker provider runs images; this revision is a bundle", field="image")
-        if launch.node != NODE:
-            raise StartFailed(f"there is no node {launch.node!r}; the docker provider has {NODE!r}")
         began = time.perf_counter()
-        image = await self._images.ensure(launch.image)
+        image = await self._images.ensure(launch.image, secrets)
         pulled = time.perf_counter()
         try:
             try:
@@ -56,7 +56,7 @@ class Starter:
                 created = time.perf_counter()
                 await self._engine.call(lambda client: client.start(container))
             except Refused as refused:
-                if not _lost_network(refused):
+                if not lost_network(refused):
                     raise
                 self._networks.forget()  # it was pruned since we made it
                 await self._clear(launch.id)
@@ -130,5 +130,5 @@ class Starter:
         await asyncio.to_thread(self._folders.drop, replica)
 
 
-def _lost_network(refused: Refused) -> bool:
+def lost_network(refused: Refused) -> bool:
     return refused.status == 404 and "network" in refused.said.lower()

@@ -4,16 +4,23 @@ import asyncio
 import ipaddress
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import psutil
 
 from pilotlight.core.errors import PilotlightError, StartFailed
 from pilotlight.engine.client import Engine
-from pilotlight.engine.failures import Refused, image_missing, pull_failure
-from pilotlight.engine.images import pull
+from pilotlight.engine.failures import Refused, image_gone, image_missing, pull_failure
+from pilotlight.engine.images import ImageName, digest_now, fetch, fixed, parse_image
+from pilotlight.engine.registry_logins import is_login
+from pilotlight.link.messages import Door
 from pilotlight.providers.docker.containers import OWNER
+
+
+NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Images:
@@ -24,27 +31,43 @@ class Images:
         self._policy = policy
         self._pulls: dict[str, asyncio.Task[None]] = {}
 
-    async def ensure(self, image: str) -> Mapping[str, Any]:
-        """What the engine says of it, once it is there. RevisionFailed when it cannot be had, StartFailed when its
-        registry cannot be reached."""
-        found = await self._inspect(image) if self._policy != "always" else None
-        if found is not None:
+    async def pin(self, image: str, secrets: Mapping[str, bytes] = NOTHING) -> str:
+        """For a deploy: the name with the digest of what it stands for now, so that every later start runs those bytes,
+        whatever becomes of the tag. `secrets` may hold logins. InvalidInput for what is no name, else as `ensure`."""
+        name = parse_image(image)
+        if name.is_fixed:
+            return str(name)
+        if self._policy == "always":
+            return str(replace(name, digest=await digest_now(self._engine, name, secrets)))
+        return str(fixed(name, await self.ensure(image, secrets)))
+
+    async def has(self, image: str) -> bool:
+        """Whether the engine has something under this name. InvalidInput for what is no name."""
+        return await self._held(parse_image(image)) is not None
+
+    async def ensure(self, image: str, secrets: Mapping[str, bytes] = NOTHING) -> Mapping[str, Any]:
+        """What the engine says of it, once it is there; no registry is asked for what is. RevisionFailed when it cannot
+        be had, StartFailed when its registry cannot be reached."""
+        name = parse_image(image)
+        if (found := await self._held(name)) is not None:
             return found
         if self._policy == "never":
             raise image_missing(image)
+        if name.id is not None:
+            raise image_gone(name.tagged)
         try:
-            await self._pull(image)
-        except PilotlightError:
-            found = await self._inspect(image)  # a registry that is away is no harm to what is here already
-            if found is None:
-                raise
-            return found
-        found = await self._inspect(image)
+            await self._pull(name.canonical, secrets)
+        except PilotlightError as error:
+            if name.is_fixed:
+                error.detail = f"{name.tagged} is not on the engine any more: {error.detail}"
+            raise
+        found = await self._held(name)
         if found is None:
             raise pull_failure(image, "the engine pulled it and has it no more")
         return found
 
-    async def _inspect(self, image: str) -> Mapping[str, Any] | None:
+    async def _held(self, name: ImageName) -> Mapping[str, Any] | None:
+        image = name.id or name.canonical
         try:
             found: Mapping[str, Any] = await self._engine.call(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
         except Refused as refused:
@@ -53,17 +76,17 @@ class Images:
             raise pull_failure(image, refused.said) from refused
         return found
 
-    async def _pull(self, image: str) -> None:
-        """Not cancelled with one of those who wait for it."""
+    async def _pull(self, image: str, secrets: Mapping[str, bytes]) -> None:
+        """Not cancelled with one of those who wait for it. Who brings logins of its own waits for nobody else's."""
+        logins = {name: value for name, value in secrets.items() if is_login(name)}
+        if logins:
+            await fetch(self._engine, image, logins)
+            return
         task = self._pulls.get(image)
         if task is None:
-            task = self._pulls[image] = asyncio.get_running_loop().create_task(self._pulled(image))
+            task = self._pulls[image] = asyncio.get_running_loop().create_task(fetch(self._engine, image))
             task.add_done_callback(lambda _done: self._pulls.pop(image, None))
         await asyncio.shield(task)
-
-    async def _pulled(self, image: str) -> None:
-        if said := await pull(self._engine, image):
-            raise pull_failure(image, said)
 
 
 _APART = {"com.docker.network.bridge.enable_icc": "false"}
@@ -78,6 +101,7 @@ class Networks:
         self._owner = owner
         self._reach = reach
         self._published: dict[str, bool] = {}
+        self._doors: dict[str, Door | None] = {}
         self._lock = asyncio.Lock()
 
     async def ensure(self, namespace: str) -> tuple[str, bool]:
@@ -85,8 +109,14 @@ class Networks:
         name = self._name(namespace)
         async with self._lock:
             if name not in self._published:
-                self._published[name] = await self._decide(await self._made(name))
+                door = self._doors[name] = door_of(await self._made(name), self._own_addresses())
+                self._published[name] = door is None if self._reach == "auto" else self._reach == "published"
         return name, self._published[name]
+
+    async def gateway(self, namespace: str) -> Door | None:
+        """Where containers of the namespace reach this machine; None where it is not their network's gateway."""
+        name, _published = await self.ensure(namespace)
+        return self._doors.get(name)
 
     async def remove(self) -> None:
         """Those that nothing is attached to."""
@@ -133,20 +163,23 @@ class Networks:
         made: Mapping[str, Any] = await self._engine.call(lambda client: client.inspect_network(name))
         return made
 
-    async def _decide(self, network: Mapping[str, Any]) -> bool:
-        if self._reach != "auto":
-            return self._reach == "published"
-        own = {address.address for found in psutil.net_if_addrs().values() for address in found}
-        return not _is_gateway(network, own)
+    def _own_addresses(self) -> set[str]:
+        """An engine elsewhere may well have a network with an address that is also one of ours."""
+        if not self._engine.is_local:
+            return set()
+        return {address.address for found in psutil.net_if_addrs().values() for address in found}
 
 
 def _remove(network: str, client: Any) -> None:
     client.remove_network(network)
 
 
-def _is_gateway(network: Mapping[str, Any], own: set[str]) -> bool:
+def door_of(network: Mapping[str, Any], own: set[str]) -> Door | None:
+    """The network's gateway, where that is this machine: it is not when the engine is on another one, or in a virtual
+    machine."""
     for part in (network.get("IPAM") or {}).get("Config") or []:
-        with suppress(ValueError):
-            if str(ipaddress.ip_address(part.get("Gateway", ""))) in own:
-                return True
-    return False
+        with suppress(ValueError, KeyError):
+            gateway = str(ipaddress.ip_address(part["Gateway"]))
+            if gateway in own:
+                return Door(address=gateway, network=str(ipaddress.ip_network(part["Subnet"])))
+    return None

@@ -31,5 +31,10 @@ def usage_of(stats: dict[str, Any]) -> Usage | None:
     return Usage(cpu_seconds=nanoseconds / 1e9, memory_mib=max(0, memory["usage"] - idle) / 2**20)
 
 
+def limit_memory(client: "APIClient", container: str, mib: int) -> None:
+    """Memory and swap together: one alone is refused when it passes the other."""
+    client.update_container(container, mem_limit=mib * 2**20, memswap_limit=mib * 2**20)
+
+
 def limit_cpu(client: "APIClient", container: str, milli: int) -> None:
     client.update_container(container, cpu_period=CPU_PERIOD, cpu_quota=milli * CPU_PERIOD // 1000)

@@ -164,14 +164,31 @@ class LogFiles:
         self, function: FunctionKey, *, tail: int | None, since: float | None, follow: bool
     ) -> AsyncIterator[LogLine]:
         """Lines of all replicas in order of time; with `follow` those to come, as they come."""
+        ends = await self.ends(function, whole_lines=follow)
+        async for line in self.written(function, ends, tail=tail, since=since):
+            yield line
+        if follow:
+            async for line in self.new_lines(function, ends):
+                yield line
+
+    async def ends(self, function: FunctionKey, *, whole_lines: bool) -> dict[str, int]:
+        """What is written now: up to where each file is read at first."""
         await asyncio.to_thread(self.settle)
-        ends = await asyncio.to_thread(self._ends, function, whole_lines=follow)
-        written = await asyncio.to_thread(self._written, function, tail, since, ends)
-        while batch := await asyncio.to_thread(list, itertools.islice(written, BATCH)):
+        return await asyncio.to_thread(self._ends, function, whole_lines=whole_lines)
+
+    async def written(
+        self, function: FunctionKey, ends: dict[str, int], *, tail: int | None, since: float | None
+    ) -> AsyncIterator[LogLine]:
+        """The lines before those ends, in order of time."""
+        lines = await asyncio.to_thread(self._written, function, tail, since, ends)
+        while batch := await asyncio.to_thread(list, itertools.islice(lines, BATCH)):
             for line in batch:
                 yield line
+
+    async def new_lines(self, function: FunctionKey, ends: dict[str, int]) -> AsyncIterator[LogLine]:
+        """The lines after those ends, as they come, without an end."""
         places = _Places(self, ends)
-        while follow:
+        while True:
             await asyncio.sleep(POLL_SECONDS)
             for line in await asyncio.to_thread(places.new_lines, function):
                 yield line

@@ -29,6 +29,8 @@ class ChildEnded(_Tagged, frozen=True, kw_only=True, tag="ended"):
     status: int
     """As of waitpid."""
     max_rss_kib: int = 0
+    oom: bool = False
+    """The kernel killed something in its container for memory."""
 
 
 class EndedBefore(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +40,7 @@ class EndedBefore(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     status: int
     max_rss_kib: int = 0
+    oom: bool = False
 
 
 class Hello(_Tagged, frozen=True, kw_only=True, tag="hello"):

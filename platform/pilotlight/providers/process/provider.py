@@ -13,7 +13,7 @@ import structlog
 from pilotlight.config import Sandbox, Settings
 from pilotlight.core.errors import StartFailed
 from pilotlight.core.spec import FunctionKey
-from pilotlight.providers.base import Ended, Event, Launch, LogLine, Node, Pool, Running, Usage
+from pilotlight.providers.base import Ended, Event, Gateway, Launch, LogLine, Node, Pool, Running, Usage
 from pilotlight.providers.process import cgroups, procfs
 from pilotlight.providers.process.adoption import adopt, await_readiness, learn_readiness
 from pilotlight.providers.process.logfiles import LogFiles
@@ -92,6 +92,9 @@ class ProcessProvider:
 
     async def prepare(self, pool: Pool, count: int) -> None:
         await self._pools.prepare(pool, count)
+
+    async def gateway(self, namespace: str, node: str) -> Gateway:
+        return Gateway(url=self._settings.gateway)
 
     async def start(self, launch: Launch) -> Running:
         if self._closing:

@@ -1,0 +1,175 @@
+"""Berths: what a pool's container sees of this machine, three folders, mounted read-only before it is known for whom.
+
+    RUN/docker/z/ID/zygote.sock    /run/pilotlight: nothing but the socket at which its zygote finds the provider
+    DATA/containers/ID/            /home/app/function: a claim links the files of a bundle into it
+    secrets/ID/                    /var/openfaas/secrets: a claim writes them; in memory
+
+    RUN/docker/r/HASH.sock         where replicas of zygotes listen; no container sees it, they get it as a descriptor
+    RUN/docker/claims/ID.json      which replica the container became; written before anybody hears of it
+
+Nothing here can be written to from inside, so no path that we open again is a function's to change. Files of a bundle
+are links of the builder's: ten replicas with the same model have it once in the page cache.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from pilotlight.config import claim_private_dir
+from pilotlight.core.errors import InvalidInput
+from pilotlight.core.spec import FunctionKey
+from pilotlight.providers.docker.folders import SECRET_NAME, secrets_root
+
+_NOT_LINKED = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES)
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool's container that became a replica."""
+
+    replica: str
+    zygote: str
+    container: str
+    function: FunctionKey
+    revision: str
+    concurrency: int
+    cpu_milli: int | None = None
+    memory_mib: int | None = None
+    notes: tuple[str, ...] = ()
+    spare_log: str = ""
+    """Under which path its log was made, if that was a spare one; see logfiles.py."""
+    slots: int = 0
+    """0: not known to be ready."""
+    phases: dict[str, float] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Berth:
+    """The folders of one container, as they are called on this machine."""
+
+    id: str
+    socket_dir: str
+    bundle_dir: str
+    secrets_dir: str
+
+    @property
+    def socket(self) -> str:
+        return f"{self.socket_dir}/zygote.sock"
+
+
+class Berths:
+    def __init__(self, run_dir: Path, data_dir: Path) -> None:
+        self._own = run_dir / "docker"
+        self._zygotes = self._own / "z"
+        self._sockets = self._own / "r"
+        self._claims = self._own / "claims"
+        self._bundles = data_dir / "containers"
+        self._secrets = secrets_root(run_dir)
+
+    def claim_folders(self) -> None:
+        for folder in (self._zygotes, self._sockets, self._claims, self._bundles):
+            claim_private_dir(folder)
+
+    def of(self, zygote: str) -> Berth:
+        return Berth(zygote, str(self._zygotes / zygote), str(self._bundles / zygote), str(self._secrets / zygote))
+
+    def make(self, zygote: str) -> Berth:
+        """Empty folders, which everybody inside may read."""
+        berth = self.of(zygote)
+        for folder in (berth.socket_dir, berth.bundle_dir, berth.secrets_dir):
+            os.mkdir(folder, 0o755)
+            os.chmod(folder, 0o755)  # noqa: S103 (whoever the image's user is)
+        return berth
+
+    def is_whole(self, zygote: str) -> bool:
+        """Its container's folders are there; a run directory may be lost while the engine goes on."""
+        berth = self.of(zygote)
+        return all(os.path.isdir(folder) for folder in (berth.socket_dir, berth.bundle_dir, berth.secrets_dir))
+
+    def fill(self, berth: Berth, bundle: Path, secrets: Mapping[str, bytes]) -> None:
+        """What a function brings: its files, and the values of its secrets."""
+        link_tree(bundle, Path(berth.bundle_dir))
+        for name, value in secrets.items():
+            if not SECRET_NAME.fullmatch(name):
+                raise InvalidInput(f"secret {name!r}: that is no name for a file", field="secrets")
+            fd = os.open(f"{berth.secrets_dir}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+            with open(fd, "wb") as file:
+                file.write(value)
+                os.fchmod(file.fileno(), 0o444)
+
+    def replica_socket(self, replica: str) -> str:
+        return f"{self._sockets}/{hashlib.blake2s(replica.encode(), digest_size=6).hexdigest()}.sock"
+
+    def write(self, claim: Claim) -> None:
+        """Whole or not at all. Not synced: after a power cut the containers are gone, too."""
+        path = self._claims / f"{claim.zygote}.json"
+        made = path.with_suffix(".making")
+        made.write_bytes(msgspec.json.encode(claim))
+        made.rename(path)
+
+    def claims(self) -> Iterator[Claim]:
+        """One that cannot be read says nothing about any container."""
+        for path in self._claims.glob("*.json"):
+            with suppress(OSError, msgspec.MsgspecError):
+                yield msgspec.json.decode(path.read_bytes(), type=Claim)
+
+    def drop(self, zygote: str, replica: str | None = None) -> None:
+        """The claim goes last: what a crash leaves behind is still known by it."""
+        berth = self.of(zygote)
+        for folder in (berth.socket_dir, berth.bundle_dir, berth.secrets_dir):
+            shutil.rmtree(folder, ignore_errors=True)
+        if replica is not None:
+            _unlink(self.replica_socket(replica))
+        _unlink(str(self._claims / f"{zygote}.json"))
+
+    def sweep(self, zygotes: Collection[str]) -> None:
+        """Remove what belongs to none of these; secrets are swept with those of all containers."""
+        known = set(zygotes)
+        claims = list(self.claims())
+        sockets = {self.replica_socket(claim.replica) for claim in claims if claim.zygote in known}
+        for folder in (self._zygotes, self._bundles):
+            for entry in os.scandir(folder):
+                if entry.name not in known:
+                    shutil.rmtree(entry.path, ignore_errors=True)
+        for entry in os.scandir(self._sockets):
+            if entry.path not in sockets:
+                _unlink(entry.path)
+        for entry in os.scandir(self._claims):
+            if entry.name.partition(".")[0] not in known or entry.name.endswith(".making"):
+                _unlink(entry.path)
+
+    def remove(self) -> None:
+        shutil.rmtree(self._bundles, ignore_errors=True)
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """All files below `source` appear below `target`, which exists: as links, or as copies on another file system."""
+    for entry in os.scandir(source):
+        made = target / entry.name
+        if entry.is_dir(follow_symlinks=False):
+            made.mkdir(mode=0o755)
+            made.chmod(0o755)
+            link_tree(Path(entry.path), made)
+        elif entry.is_file(follow_symlinks=False):
+            _link(entry.path, str(made))
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NOT_LINKED:
+            raise
+        shutil.copyfile(source, target, follow_symlinks=False)
+        shutil.copymode(source, target)
+
+
+def _unlink(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)

@@ -1,0 +1,150 @@
+"""One start from a pool, in order: a spare, its bundle and secrets, a listening socket, a channel, two log files, the
+launch, a claim on record.
+
+This is the path that a waiting request waits for: no call of the engine, nothing that syncs to disk. Whatever dies in
+between, no replica lives on without a claim: the next control plane removes containers that it finds none of.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from pilotlight.config import DockerSettings
+from pilotlight.core.errors import StartFailed, StorageFull
+from pilotlight.providers.base import Launch
+from pilotlight.providers.docker.berths import Berths, Claim
+from pilotlight.providers.docker.containers import FUNCTION_DIR, SECRETS_DIR, bounds
+from pilotlight.providers.docker.pools import Pools
+from pilotlight.providers.docker.replica import Channel, Replica, pooled_record
+from pilotlight.providers.docker.zygote import ContainerZygote, NotLaunched
+from pilotlight.providers.process.logfiles import LogFiles
+from pilotlight.providers.process.records import listen
+from pilotlight_runtime.launch import Message, encode
+
+log = structlog.get_logger(__name__)
+
+TRIES = 3
+PROCESSES = 1_000_000
+"""By rlimit they are counted over all containers of a user; the engine bounds each container's."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PooledStarter:
+    berths: Berths
+    logs: LogFiles
+    pools: Pools
+    bundle_dir: Callable[[str], Path]
+    options: DockerSettings
+    idle_end_seconds: float
+    watches_memory: bool
+    """The engine cannot limit memory: the replica watches its own."""
+    discard: Callable[[ContainerZygote], object]
+
+    async def start(self, launch: Launch, variables: Mapping[str, str]) -> tuple[Replica, dict[str, float]]:
+        """The replica, and the milliseconds of what was done for it. `variables`: those of its image. NoPool when there
+        is no spare, StartFailed (or StorageFull) otherwise; then nothing of it is left."""
+        for left in reversed(range(TRIES)):
+            began = time.perf_counter()
+            zygote, waited = await self.pools.claim(launch.pool, launch.id)
+            had_spare = time.perf_counter()
+            try:
+                replica = await self._launch(launch, zygote, variables)
+            except BaseException as error:
+                self.discard(zygote)
+                if isinstance(error, NotLaunched) and left:
+                    log.warning("spare not launched", replica=launch.id, reason=str(error))
+                    continue
+                raise _as_start_failure(error) from error
+            phases = {"spare": (had_spare - began) * 1000} if waited else {}
+            phases["claim"] = (time.perf_counter() - had_spare) * 1000
+            return replica, phases
+        raise AssertionError("the last try returns or raises")
+
+    async def _launch(self, launch: Launch, zygote: ContainerZygote, variables: Mapping[str, str]) -> Replica:
+        bundle = self.bundle_dir(launch.bundle) / "function"
+        await asyncio.to_thread(self.berths.fill, zygote.berth, bundle, launch.secrets)
+        with _Parts(self.berths.replica_socket(launch.id), self.logs, launch) as parts:
+            frame = encode(self._message(launch, variables))
+            unsent = frame[parts.channel.send(frame) :]  # what is larger than the socket's buffer waits for its reader
+            await zygote.launch(launch.function, launch.revision, parts.theirs)
+            given = bounds(launch, self.options)
+            claim = Claim(
+                replica=launch.id,
+                zygote=zygote.id,
+                container=zygote.container,
+                function=launch.function,
+                revision=launch.revision,
+                concurrency=launch.concurrency or 0,
+                cpu_milli=given.cpu_milli,
+                memory_mib=given.memory_mib,
+                notes=given.notes,
+                spare_log=parts.spare_log,
+            )
+            self.berths.write(claim)
+            record = pooled_record(claim, self.berths.replica_socket(launch.id), launch.node)
+            return Replica(record, claim=claim, zygote=zygote, channel=Channel(parts.take(), unsent))
+
+    def _message(self, launch: Launch, variables: Mapping[str, str]) -> Message:
+        return {
+            "type": "launch",
+            "id": launch.id,
+            "function": launch.function,
+            "revision": launch.revision,
+            "bundle": os.path.dirname(FUNCTION_DIR),
+            "contract": launch.contract,
+            "handler": launch.handler,
+            "variables": {**variables, **launch.variables},
+            "secrets_dir": SECRETS_DIR if launch.secrets else None,
+            "memory_mib": launch.limits.memory_mib if self.watches_memory else None,
+            "open_files": launch.limits.open_files,
+            "processes": PROCESSES,
+            "concurrency": launch.concurrency,
+            "timeout_seconds": launch.timeout_seconds,
+            "max_stream_seconds": launch.max_stream_seconds,
+            "debug": launch.debug,
+            "idle_end_seconds": self.idle_end_seconds,
+        }
+
+
+class _Parts:
+    """What a replica is given as descriptors: its listener, its end of the channel, its log and the part before it."""
+
+    def __init__(self, path: str, logs: LogFiles, launch: Launch) -> None:
+        with ExitStack() as closers:
+            self.channel, other = socket.socketpair()
+            closers.callback(self.channel.close)
+            closers.callback(other.close)
+            self.channel.setblocking(False)
+            listener = closers.enter_context(listen(path))
+            pair = logs.open(launch.function, launch.id)
+            for fd in (pair.log, pair.previous):
+                closers.callback(os.close, fd)
+            self.spare_log = pair.spare
+            self.theirs = (listener.fileno(), other.fileno(), pair.log, pair.previous)
+            self._closers = closers.pop_all()
+
+    def __enter__(self) -> "_Parts":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._closers.close()
+
+    def take(self) -> socket.socket:
+        """Our end, from now on the caller's to close."""
+        return self.channel.dup()
+
+
+def _as_start_failure(error: BaseException) -> BaseException:
+    if isinstance(error, OSError):
+        kind = StorageFull if error.errno in _FULL else StartFailed
+        return kind(f"no replica was started: {error.strerror or error}")
+    return StartFailed(f"no replica was started: {error}") if isinstance(error, NotLaunched) else error

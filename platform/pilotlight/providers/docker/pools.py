@@ -1,0 +1,295 @@
+"""Which container does a launch come from? Spares of its pool, each with a zygote that waits for one function.
+
+A spare is claimed once. What is used is made again a moment later, so that it does not compete with the replica that
+starts; making one takes the engine some hundred milliseconds, and is never waited for while a spare is there.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import structlog
+
+from pilotlight.core.errors import PilotlightError
+from pilotlight.providers.base import Pool
+from pilotlight.providers.docker.zygote import ContainerZygote
+
+log = structlog.get_logger(__name__)
+
+Key: TypeAlias = tuple[object, ...]
+
+REFILL_SECONDS = 0.3
+"""From a claim to the making of the next spare: the claimed one is ready by then."""
+AT_ONCE = 4
+"""Containers that are made at the same time, over all pools."""
+EARLY_SECONDS = 10.0
+"""A spare that ends within this time has failed; one that lived longer has had an accident."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+HELLO_SECONDS = 30.0
+"""To come up and import everything."""
+UNCLAIMED_SECONDS = 300.0
+"""Adopted spares for whose pool nobody asks within this time are let go."""
+
+
+class NoPool(Exception):
+    """No spare can be had of this pool; the text says why. The function's own image may still run."""
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """The spares of one key."""
+
+    pool: Pool
+    wanted: dict[Pool, int] = field(default_factory=dict)
+    """Spares, by the pools of this key; they differ in what they import."""
+    zygotes: dict[str, ContainerZygote] = field(default_factory=dict)
+    making: int = 0
+    waiting: int = 0
+    """Launches that have found none."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a spare came, or one could not be made."""
+    failures: int = 0
+    not_before: float = 0.0
+    last_words: str = ""
+    unclaimed_since: float | None = None
+
+    @property
+    def spares(self) -> int:
+        return max(self.wanted.values(), default=0)
+
+    @property
+    def wish(self) -> Pool:
+        """With all imports that somebody asked for."""
+        return self.with_imports(*self.wanted)
+
+    def with_imports(self, *pools: Pool) -> Pool:
+        modules = {name for pool in (self.pool, *pools) for name in pool.preimports}
+        return replace(self.pool, preimports=tuple(sorted(modules)))
+
+    def take(self, pool: Pool) -> ContainerZygote | None:
+        for zygote in self.zygotes.values():
+            if zygote.is_idle and zygote.covers(pool):
+                return zygote
+        return None
+
+
+class Pools:
+    def __init__(
+        self,
+        *,
+        make: Callable[[str, Pool], Awaitable[ContainerZygote]],
+        discard: Callable[[ContainerZygote], Coroutine[Any, Any, None]],
+    ) -> None:
+        """`make(id, pool)`: a container that runs, whose zygote will greet or end; a PilotlightError if there is none.
+        `discard`: it goes, with all that belongs to it."""
+        self._make = make
+        self._discard = discard
+        self._groups: dict[Key, _Group] = {}
+        self._by_id: dict[str, _Group] = {}
+        self._loop = asyncio.get_running_loop()
+        self._born: dict[str, float] = {}
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._ever_greeted = False
+        self.unusable = ""
+        """Why this engine's containers cannot reach us, once that is known."""
+
+    async def claim(self, pool: Pool, replica: str) -> tuple[ContainerZygote, bool]:
+        """One that covers the pool and waits, now the replica's; and whether it had to be made. NoPool otherwise."""
+        if self.unusable:
+            raise NoPool(self.unusable)
+        group = self._group(pool)
+        group.unclaimed_since = None
+        waited = False
+        group.waiting += 1
+        try:
+            while (found := group.take(pool)) is None:
+                waited = True
+                group.changed.clear()
+                failures = group.failures
+                group.pool = group.with_imports(pool)
+                self._refill(group)
+                rest = group.not_before - self._loop.time()
+                if not group.making and not any(not each.hello for each in self._coming(group)) and rest > 0:
+                    raise NoPool(f"{group.last_words}; the next try is in {rest:.0f} s")
+                await group.changed.wait()
+                if group.failures > failures:
+                    raise NoPool(group.last_words)
+        finally:
+            group.waiting -= 1
+        found.replica = replica
+        group.zygotes.pop(found.id)
+        self._born.pop(found.id, None)
+        self._later(REFILL_SECONDS, group)
+        return found, waited
+
+    def prepare(self, pool: Pool, count: int) -> None:
+        group = self._group(pool)
+        group.unclaimed_since = None
+        if count:
+            group.wanted[pool] = count
+        else:
+            group.wanted.pop(pool, None)
+        self._refill(group)
+
+    def adopt(self, zygote: ContainerZygote) -> None:
+        """A spare of an earlier control plane; it will greet."""
+        group = self._group(zygote.pool)
+        if not group.wanted and group.unclaimed_since is None:
+            group.unclaimed_since = self._loop.time()
+        self._know(group, zygote)
+
+    def greeted(self, zygote: ContainerZygote) -> None:
+        group = self._by_id.get(zygote.id)
+        self._ever_greeted = True
+        if group is not None:
+            group.failures, group.not_before = 0, 0.0
+            group.changed.set()
+            self._refill(group)  # those that it replaces may go
+
+    def gone(self, zygote: ContainerZygote, last_words: str) -> None:
+        """A spare's container has ended."""
+        group = self._by_id.pop(zygote.id, None)
+        if group is None or group.zygotes.pop(zygote.id, None) is None:
+            return
+        if self._loop.time() - self._born.pop(zygote.id, 0.0) < EARLY_SECONDS:
+            self._failed(group, f"its zygote ended at once: {last_words}" if last_words else "its zygote ended at once")
+        else:
+            self._later(FIRST_PAUSE, group)
+
+    def spare(self, container: str) -> ContainerZygote | None:
+        for group in self._groups.values():
+            for zygote in group.zygotes.values():
+                if zygote.container == container:
+                    return zygote
+        return None
+
+    def count(self, pool: Pool) -> int:
+        """Spares that wait for a launch of it."""
+        group = self._groups.get(_key(pool))
+        return 0 if group is None else sum(each.is_idle and each.covers(pool) for each in group.zygotes.values())
+
+    def all(self) -> list[ContainerZygote]:
+        return [zygote for group in self._groups.values() for zygote in group.zygotes.values()]
+
+    def settle(self) -> None:
+        """To be called now and then: adopted spares that nobody wants are let go."""
+        for group in self._groups.values():
+            since = group.unclaimed_since
+            if since is not None and self._loop.time() - since > UNCLAIMED_SECONDS:
+                group.unclaimed_since = None
+                self._refill(group)
+
+    def leave(self) -> None:
+        self._closed = True
+        for task in tuple(self._tasks):
+            task.cancel()
+        for zygote in self.all():
+            zygote.close()
+        self._groups.clear()
+        self._by_id.clear()
+
+    async def stop(self) -> None:
+        """No more are made; those under way are finished, so that the engine's list has them all."""
+        self._closed = True
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    def _group(self, pool: Pool) -> _Group:
+        key = _key(pool)
+        if key not in self._groups:
+            self._groups[key] = _Group(pool=replace(pool, preimports=()))
+        return self._groups[key]
+
+    def _know(self, group: _Group, zygote: ContainerZygote) -> None:
+        group.zygotes[zygote.id] = zygote
+        self._by_id[zygote.id] = group
+        self._born[zygote.id] = self._loop.time()
+
+    def _coming(self, group: _Group) -> list[ContainerZygote]:
+        return [each for each in group.zygotes.values() if each.covers(group.wish)]
+
+    def _refill(self, group: _Group) -> None:
+        """As many as are wanted, and one for each launch that waits; those too many, or without an import that is
+        wanted now, go once others have taken their place."""
+        if self._closed or self.unusable:
+            return
+        wish = group.wish
+        good = self._coming(group)
+        want = max(group.spares, group.waiting)
+        if self._loop.time() < group.not_before:
+            return
+        while len(good) + group.making < want:
+            group.making += 1
+            self._spawn(self._add(group, wish))
+        if group.unclaimed_since is None:
+            idle = sum(each.hello is not None for each in good)
+            poor = [each for each in group.zygotes.values() if each not in good]
+            for zygote in (poor if idle >= group.spares else []) + good[max(want, 0) :]:
+                self._forget(group, zygote)
+                self._spawn(self._discard(zygote))
+
+    def _forget(self, group: _Group, zygote: ContainerZygote) -> None:
+        group.zygotes.pop(zygote.id, None)
+        self._by_id.pop(zygote.id, None)
+        self._born.pop(zygote.id, None)
+
+    async def _add(self, group: _Group, pool: Pool) -> None:
+        try:
+            async with self._room:
+                zygote = await self._make(secrets.token_hex(4), pool)
+        except PilotlightError as error:
+            group.making -= 1
+            self._failed(group, error.detail)
+            return
+        except BaseException:
+            group.making -= 1
+            group.changed.set()
+            raise
+        group.making -= 1
+        self._know(group, zygote)
+        self._loop.call_later(HELLO_SECONDS, self._overdue, zygote)
+        if zygote.hello is not None:  # it was quicker than the engine's answer
+            self.greeted(zygote)
+
+    def _overdue(self, zygote: ContainerZygote) -> None:
+        """Where not one has ever come through, mounted sockets do not work: an engine in a virtual machine, or one that
+        labels files (SELinux)."""
+        group = self._by_id.get(zygote.id)
+        if group is None or zygote.hello is not None or self._closed:
+            return
+        self._forget(group, zygote)
+        self._spawn(self._discard(zygote))
+        why = f"its zygote said nothing for {HELLO_SECONDS:g} s"
+        if not self._ever_greeted:
+            self.unusable = f"containers of this engine cannot reach the server's sockets: {why}"
+        self._failed(group, why)
+
+    def _failed(self, group: _Group, why: str) -> None:
+        group.failures += 1
+        group.last_words = why
+        pause = min(FIRST_PAUSE * 2 ** min(group.failures - 1, 10), LONGEST_PAUSE)
+        group.not_before = self._loop.time() + pause
+        log.warning("no spare container", environment=group.pool.environment[:12], reason=why, again_in=pause)
+        group.changed.set()
+        self._later(pause + 0.01, group)
+
+    def _later(self, seconds: float, group: _Group) -> None:
+        self._loop.call_later(seconds, self._refill, group)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("spare container", reason=repr(error))
+
+
+def _key(pool: Pool) -> Key:
+    return pool.environment, pool.namespace, pool.variables, pool.image, pool.memory_mib, pool.devices
