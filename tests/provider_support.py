@@ -25,6 +25,7 @@ POOL = Pool(environment="env", namespace="test")
 
 HANDLERS = {
     "hello": "import sys\n\ndef handle(event, context):\n    print(event.body.decode())\n    return 'hello'\n",
+    "eval": "import os\n\ndef handle(event, context):\n    return repr(eval(event.body.decode(), {'os': os}))\n",
     "broken": "def handle(event, context:\n    return 'never'\n",
 }
 

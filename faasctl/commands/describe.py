@@ -49,6 +49,8 @@ def _lines(found: Facts, url: str, *, verbose: bool) -> Rows:
     yield _field("Calls", _calls(found))
     yield _field("Scale", _scale(found))
     yield from _replicas(found, verbose=verbose)
+    if warm := _warm(found.get("warm")):
+        yield _field("Kept warm", warm)
     yield from _cold_start(found.get("last_cold_start"))
     yield from _last_end(found.get("last_end"))
     yield _field("Built from", _built_from(found))
@@ -134,6 +136,21 @@ def _replicas(found: Facts, *, verbose: bool) -> Rows:
         yield _field("" if place else "Replicas", "  ".join(words))
         for step in (each.get("story") or []) if verbose else []:
             yield [" " * (_INDENT + 2), (str(step), DIM)]
+
+
+def _warm(warm: dict[str, Any] | None) -> str:
+    """What waits for the next start, and what it costs."""
+    if not warm:
+        return ""
+    ready = int(warm.get("ready") or 0)
+    things = {"zygote": "spare process", "container": "spare container", "paused": "paused container"}
+    thing = things.get(str(warm.get("kind")))
+    if not ready or thing is None:
+        return f"nothing: {warm.get('why')}" if warm.get("why") else "nothing"
+    plural_of = {"spare process": "spare processes"}.get(thing, f"{thing}s")
+    words = f"{ready} {thing if ready == 1 else plural_of}"
+    memory = float(warm.get("memory_mib") or 0)
+    return f"{words}, {memory:.0f} MiB in all" if memory else words
 
 
 def _cold_start(last: dict[str, Any] | None) -> Rows:

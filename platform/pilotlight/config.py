@@ -68,13 +68,22 @@ class BuildSettings:
     files_limit: int = 20_000
 
     timeout_seconds: float = 900.0
-    """Resolving and installing one environment; large wheels over slow links take minutes."""
+    """Resolving and installing one environment, or building one image; large wheels over slow links take minutes."""
 
     trial_seconds: float = 20.0
     """A pre-import trial: import, fork, load the handler, exit."""
 
     concurrency: int = 2
     """Builds at once; each is mostly one process of uv."""
+
+    arguments: tuple[str, ...] = ()
+    """NAME=VALUE, given to each Dockerfile that declares them: a mirror of npm (NPM_CONFIG_REGISTRY) or of Go's modules.
+    They are no secrets: an image keeps them in its history. pip's index, certificates and proxies come by themselves."""
+
+    buildkit: Literal["auto", "never"] = "auto"
+    """BuildKit, where Docker's client program and its plugin buildx are there, builds what has secrets and what other
+    people's templates say; the rest, and everything with `never`, is built by the engine's own builder, which knows no
+    secrets and is quicker with small changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,11 +160,17 @@ class DockerSettings:
     """The engine's network for the steps of a build; None takes the engine's default. `host` where its bridge has no way
     out to a package index."""
 
+    standbys: int = 1
+    """Paused containers kept ready for each function whose image is not of our templates, 0 or 1: a call to a cold one
+    then waits for milliseconds. Each holds the memory that its function needs when idle."""
+
     run_as: str = "10001:10001"
-    """Who runs in images that name no user of their own, or root. Images with a user keep it."""
+    """Who runs in images that name no user of their own, or root. Images with a user keep it. `0:0` is root, for images
+    that need it: without capabilities, but what it finds in a mount or in a fault of the kernel it finds as root."""
 
     read_only: bool = True
-    """The root file system; /tmp can always be written to."""
+    """The root file system, of functions that do not say `readonly_root_filesystem`; /tmp can always be written to.
+    What is written lies on the engine's disk, without a bound."""
 
     slots: int = 100
     """Requests at once in an image that is not ours, when its function does not say: only the image knows better."""

@@ -6,7 +6,7 @@ Times are Unix seconds, phases milliseconds in the order in which they happened.
 import msgspec
 from aiohttp import web
 
-from pilotlight.control.views import ColdStart, Deployed, FailureView, FunctionView, LastEnd, ReplicaView
+from pilotlight.control.views import ColdStart, Deployed, FailureView, FunctionView, LastEnd, ReplicaView, WarmView
 from pilotlight.core.spec import DEFAULT_NAMESPACE, Auth, FunctionKey, FunctionSpec
 from pilotlight.providers.base import Node
 
@@ -95,6 +95,8 @@ class FunctionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     spec: FunctionSpec
     failure: FailureView | None = None
     replicas_detail: tuple[ReplicaView, ...] | msgspec.UnsetType = msgspec.UNSET
+    warm: WarmView | msgspec.UnsetType | None = msgspec.UNSET
+    """What waits for its next start, and what that costs."""
     last_cold_start: ColdStart | msgspec.UnsetType | None = msgspec.UNSET
     last_end: LastEnd | msgspec.UnsetType | None = msgspec.UNSET
     starts: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
@@ -157,6 +159,7 @@ def full(view: FunctionView) -> FunctionAnswer:
     return msgspec.structs.replace(
         brief(view),
         replicas_detail=view.replicas,
+        warm=view.warm,
         last_cold_start=view.last_cold_start,
         last_end=view.last_end,
         starts=view.starts,

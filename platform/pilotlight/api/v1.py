@@ -158,7 +158,7 @@ class V1:
     async def get_function(self, request: web.Request) -> web.Response:
         query = parse_query(request, NamespaceQuery)
         key = key_of(request.match_info["name"], query.namespace)
-        return json(full(await self._control.function(key, usage=True)))
+        return json(full(await self._control.function(key, usage=True, warm=True)))
 
     async def remove_function(self, request: web.Request) -> web.Response:
         query = parse_query(request, NamespaceQuery)

@@ -54,7 +54,8 @@ def pool_of(revision: Revision, live: Iterable[Revision]) -> Pool:
         if _pool_key(other) == key:
             modules.update(other.bundle.preimports)
     environment, namespace, variables = key
-    image = revision.bundle.environment_image
+    # A spare's root file system is what the server says.
+    image = None if revision.spec.readonly_root_filesystem is False else revision.bundle.environment_image
     return Pool(
         environment=environment,
         namespace=namespace,
@@ -63,6 +64,7 @@ def pool_of(revision: Revision, live: Iterable[Revision]) -> Pool:
         image=image,
         # Where functions are processes one zygote serves all sizes.
         memory_mib=None if image is None else memory_class(revision.spec.limits.memory_mib()),
+        revision=revision.id if image is None and revision.bundle.image is not None else None,
     )
 
 
@@ -87,6 +89,7 @@ def launch_of(
         debug=spec.debug,
         node=node,
         image=revision.bundle.image,
+        read_only_root=spec.readonly_root_filesystem,
     )
 
 
@@ -262,7 +265,8 @@ def failure_of(ended: Ended) -> PilotlightError:
     location = None
     if ended.file is not None:
         location = SourceLocation(file=ended.file, line=ended.line, source=ended.source)
-    last = f". Its last words: {ended.last_lines[-1]}" if ended.last_lines and ended.slug is None else ""
+    unsaid = ended.slug is None or ended.reason == "exit"
+    last = f". Its last words: {ended.last_lines[-1]}" if ended.last_lines and unsaid else ""
     slug = ended.slug or ("out-of-memory" if ended.reason == "out-of-memory" else "crashed-at-start")
     return RevisionFailed(
         ended.detail + last, slug=slug, location=location, hint=_HINTS.get(slug), last_lines=ended.last_lines

@@ -5,23 +5,25 @@ It can crash at any line. On start it reads the store, adopts what the provider 
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import msgspec
 import structlog
 
-from pilotlight.builder.base import Progress
+from pilotlight.builder.base import NO_CHOICES, Choices, Progress
 from pilotlight.builder.reference import parse_reference
 from pilotlight.config import Settings
 from pilotlight.control.clock import SYSTEM, Clock
 from pilotlight.control.collector import Collector, Shelf
 from pilotlight.control.counts import Counts, CountStore
 from pilotlight.control.deployer import Deployer
+from pilotlight.control.gateways import Gateways
 from pilotlight.control.keeping import Keeping
 from pilotlight.control.keys import KeyView, Rotated
-from pilotlight.control.launcher import Launcher
+from pilotlight.control.launcher import Launcher, pool_of
 from pilotlight.control.links import Links
 from pilotlight.control.namespaces import Namespaces
 from pilotlight.control.pools import Pools
@@ -29,15 +31,18 @@ from pilotlight.control.processors import Processors
 from pilotlight.control.reconciler import Reconciler
 from pilotlight.control.secrets import Secrets
 from pilotlight.control.state import FunctionState
-from pilotlight.control.views import Deployed, DeployMode, FunctionView
+from pilotlight.control.views import Deployed, DeployMode, FunctionView, WarmView
 from pilotlight.core.errors import FunctionNotFound, InvalidSpec, Unavailable
 from pilotlight.core.naming import digest_of
-from pilotlight.core.revision import Bundle
+from pilotlight.core.revision import Bundle, Revision
 from pilotlight.core.spec import FunctionKey, FunctionSpec, split_key
+from pilotlight.engine.registry_logins import is_login
 from pilotlight.providers.base import LogLine, Node, Provider, Running, Usage
 from pilotlight.store.sql import Store
 
 log = structlog.get_logger(__name__)
+USAGE_SECONDS = 3.0
+"""How long a description waits for what its replicas use."""
 BUILDS_WAITING = 16
 """Builds that may wait for a turn; more are refused."""
 
@@ -45,7 +50,9 @@ BUILDS_WAITING = 16
 class Bundles(Protocol):
     """What the control plane needs of a builder."""
 
-    async def build(self, *, name: str, template: str, tar: Path, progress: Callable[[Progress], None]) -> Bundle: ...
+    async def build(
+        self, *, name: str, template: str, tar: Path, choices: Choices, progress: Callable[[Progress], None]
+    ) -> Bundle: ...
 
     def bundle(self, digest: str) -> Bundle:
         """Raises BundleNotFound."""
@@ -53,6 +60,16 @@ class Bundles(Protocol):
 
     async def sweep(self) -> None:
         """Remove what a killed build left."""
+        ...
+
+
+@runtime_checkable
+class RunsImages(Protocol):
+    """What a provider can besides that runs images which somebody else made."""
+
+    async def pin(self, image: str, secrets: Mapping[str, bytes]) -> str:
+        """The name of exactly what the image's name stands for now; `secrets` may hold logins for its registry.
+        InvalidInput for what is no name, RevisionFailed and StartFailed where it cannot be found out."""
         ...
 
 
@@ -66,11 +83,11 @@ class ControlPlane:
         store: Store,
         provider: Provider,
         builder: Bundles,
-        shelf: Shelf | None = None,
+        shelves: Sequence[Shelf] = (),
         counts: CountStore | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
-        """Without a shelf nothing of what was built is ever removed; without `counts` those of calls begin at zero."""
+        """Without shelves nothing of what was built is ever removed; without `counts` those of calls begin at zero."""
         self._settings = settings
         self._store = store
         self._provider = provider
@@ -87,8 +104,9 @@ class ControlPlane:
             proving=lambda: self._deployer.proving(),
             clock=clock,
         )
+        self._gateways = Gateways(provider, lambda: self._links, settings.port)
         self._launcher = Launcher(
-            provider, settings.control, secrets_of=self._keeping.secrets.values, gateway=settings.gateway
+            provider, settings.control, secrets_of=self._keeping.secrets.values, gateway_of=self._gateways.of
         )
         self._reconciler = Reconciler(
             provider=provider,
@@ -124,7 +142,7 @@ class ControlPlane:
         self._builds = asyncio.Semaphore(settings.build.concurrency)
         self._builds_waiting = 0
         self._collector = Collector(
-            store=store, provider=provider, shelf=shelf, settings=settings.disk, clock=clock.unix
+            store=store, provider=provider, shelves=shelves, settings=settings.disk, clock=clock.unix
         )
 
     @asynccontextmanager
@@ -167,16 +185,23 @@ class ControlPlane:
         chosen = [key for key in states if namespace is None or split_key(key)[1] == namespace]
         return [states[key].view(self._links.seen(key)) for key in sorted(chosen)]
 
-    async def function(self, key: FunctionKey, *, usage: bool = False) -> FunctionView:
+    async def function(self, key: FunctionKey, *, usage: bool = False, warm: bool = False) -> FunctionView:
         state = self._reconciler.functions.get(key)
         if state is None:
             raise FunctionNotFound(f"no function {key}")
         used: dict[str, Usage] = {}
         if usage:
-            for replica in list(state.replicas):
-                if (one := await self._provider.usage(replica)) is not None:
-                    used[replica] = one
-        return state.view(self._links.seen(key), used)
+            with suppress(TimeoutError):  # an engine that says nothing: the rest is known without it
+                async with asyncio.timeout(USAGE_SECONDS):
+                    for replica in list(state.replicas):
+                        if (one := await self._provider.usage(replica)) is not None:
+                            used[replica] = one
+        view = state.view(self._links.seen(key), used)
+        return view if not warm else msgspec.structs.replace(view, warm=await self._warm(state.revision))
+
+    async def _warm(self, revision: Revision) -> WarmView:
+        found = await self._provider.warm(pool_of(revision, self._reconciler.live_revisions()))
+        return WarmView(kind=found.kind, ready=found.ready, memory_mib=found.memory_mib, why=found.why)
 
     async def deploy(self, spec: FunctionSpec, mode: DeployMode = DeployMode.ANY) -> Deployed:
         # A client that goes away in the middle leaves a whole deploy behind, not half of one.
@@ -188,7 +213,15 @@ class ControlPlane:
     async def scale(self, key: FunctionKey, replicas: int) -> None:
         await asyncio.shield(asyncio.ensure_future(self._deployer.scale(key, replicas)))
 
-    async def build(self, *, name: str, template: str, tar: Path, progress: Callable[[Progress], None]) -> Bundle:
+    async def build(
+        self,
+        *,
+        name: str,
+        template: str,
+        tar: Path,
+        choices: Choices = NO_CHOICES,
+        progress: Callable[[Progress], None],
+    ) -> Bundle:
         if self._builds_waiting >= BUILDS_WAITING:
             raise Unavailable(f"{self._builds_waiting} builds are waiting already")
         self._builds_waiting += 1
@@ -197,7 +230,7 @@ class ControlPlane:
         finally:
             self._builds_waiting -= 1
         try:
-            return await self._builder.build(name=name, template=template, tar=tar, progress=progress)
+            return await self._builder.build(name=name, template=template, tar=tar, choices=choices, progress=progress)
         finally:
             self._builds.release()
             self._collector.wake()
@@ -221,13 +254,17 @@ class ControlPlane:
         """Logs of what was removed go once its last replica had the time to end."""
         control = self._settings.control
         await asyncio.sleep(control.drain_seconds + control.kill_grace_seconds)
+        self._gateways.keep({split_key(key)[1] for key in self._reconciler.functions})
         self._collector.wake()
 
-    def _bundle_of(self, spec: FunctionSpec) -> Bundle:
+    async def _bundle_of(self, spec: FunctionSpec) -> Bundle:
         reference = parse_reference(spec.image)
-        if reference is None and self._provider.name == "docker":
-            digest = digest_of([b"image", spec.image.encode()])
-            return Bundle(digest=digest, environment="", template="image", contract="http", image=spec.image)
+        if reference is None and isinstance(self._provider, RunsImages):
+            logins = [name for name in spec.secrets if is_login(name)]
+            secrets = await self._keeping.secrets.values(msgspec.structs.replace(spec, secrets=tuple(logins)))
+            image = await self._provider.pin(spec.image, secrets)
+            digest = digest_of([b"image", image.encode()])
+            return Bundle(digest=digest, environment="", template="image", contract="http", image=image)
         if reference is None:
             raise InvalidSpec(
                 f"image: {spec.image} is no bundle, and the {self._provider.name} provider runs nothing else",
@@ -250,6 +287,7 @@ class ControlPlane:
             state.key_digests = self._keeping.keys.digests(state.key)
             self._reconciler.add(state)
         running = await self._provider.list()
+        await self._gateways.adopt(running)
         left = [one.id for one in running if not self._adopt(one)]
         for state in self._reconciler.functions.values():
             self._reconciler.publish(state)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from pilotlight.builder.base import Progress
+from pilotlight.builder.base import NO_CHOICES, Choices, Progress
 from pilotlight.control.keys import KeyView, Rotated
 from pilotlight.control.namespaces import Namespaces
 from pilotlight.control.secrets import Secrets
@@ -56,6 +56,19 @@ class FailureView(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds."""
 
 
+class WarmView(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for the function's next start."""
+
+    kind: str
+    """zygote (a parent that forks), container (a zygote in each), paused, or none."""
+    ready: int
+    """Starts that it is there for at once; functions may share it."""
+    memory_mib: float
+    """Of all that waits together, as far as it is known."""
+    why: str = ""
+    """Why nothing waits."""
+
+
 class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
     spec: FunctionSpec
     revision: int
@@ -83,6 +96,7 @@ class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
     environment: str
     bundle: str
     replicas: tuple[ReplicaView, ...] = ()
+    warm: WarmView | None = None
     last_cold_start: ColdStart | None = None
     last_end: LastEnd | None = None
     starts: dict[str, int] = {}
@@ -134,8 +148,9 @@ class Control(Protocol):
         """All functions, or those of one namespace, by name; without replicas' usage."""
         ...
 
-    async def function(self, key: FunctionKey, *, usage: bool = False) -> FunctionView:
-        """One function with its replicas; with `usage`, CPU and memory of each. Raises FunctionNotFound."""
+    async def function(self, key: FunctionKey, *, usage: bool = False, warm: bool = False) -> FunctionView:
+        """One function with its replicas; with `usage`, CPU and memory of each; with `warm`, what waits
+        for its next start. Raises FunctionNotFound."""
         ...
 
     async def deploy(self, spec: FunctionSpec, mode: DeployMode = DeployMode.ANY) -> Deployed:
@@ -152,7 +167,15 @@ class Control(Protocol):
         """Want so many replicas now; the autoscaler carries on from there. Raises FunctionNotFound, InvalidInput."""
         ...
 
-    async def build(self, *, name: str, template: str, tar: Path, progress: Callable[[Progress], None]) -> Bundle:
+    async def build(
+        self,
+        *,
+        name: str,
+        template: str,
+        tar: Path,
+        choices: Choices = NO_CHOICES,
+        progress: Callable[[Progress], None],
+    ) -> Bundle:
         """Raises what Builder.build raises."""
         ...
 

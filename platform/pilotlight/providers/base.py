@@ -47,6 +47,8 @@ class Pool:
     """A memory class (see `memory_class`); None without a limit. Processes share spares over all classes."""
     devices: tuple[str, ...] = ()
     """Ids of the GPUs that its spares have."""
+    revision: str | None = None
+    """Of an image without our runtime: what waits can only become this."""
 
 
 def memory_class(limit_mib: int | None) -> int | None:
@@ -104,6 +106,8 @@ class Launch:
     nothing."""
     devices: tuple[str, ...] = ()
     """Ids of the node's GPUs that it may use."""
+    read_only_root: bool | None = None
+    """The root file system of its container; None leaves it to the provider's settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +185,20 @@ class Gateway:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warm:
+    """What waits for launches of a pool."""
+
+    kind: str
+    """zygote (a parent that forks), container (a zygote in each spare), paused, or none."""
+    ready: int = 0
+    """Spares that a launch could have at once."""
+    memory_mib: float = 0.0
+    """Of all that waits together, as far as it is known."""
+    why: str = ""
+    """Why nothing waits."""
+
+
 class Provider(Protocol):
     name: str
 
@@ -191,6 +209,10 @@ class Provider(Protocol):
     async def prepare(self, pool: Pool, count: int) -> None:
         """Keep `count` spares of the pool from now on; 0 lets the pool go once nothing of it runs. Returns when the
         pool exists, its spares perhaps not yet. Raises StartFailed when it cannot be made."""
+        ...
+
+    async def warm(self, pool: Pool) -> Warm:
+        """What waits for launches of the pool, and what that costs."""
         ...
 
     async def gateway(self, namespace: str, node: str) -> Gateway:

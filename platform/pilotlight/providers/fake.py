@@ -13,7 +13,19 @@ from typing import Any
 
 from pilotlight.core.errors import StartFailed
 from pilotlight.core.spec import FunctionKey
-from pilotlight.providers.base import BecameReady, Ended, Event, Gateway, Launch, LogLine, Node, Pool, Running, Usage
+from pilotlight.providers.base import (
+    BecameReady,
+    Ended,
+    Event,
+    Gateway,
+    Launch,
+    LogLine,
+    Node,
+    Pool,
+    Running,
+    Usage,
+    Warm,
+)
 
 ONE_NODE = (Node(name="local", cpu_milli=4000, memory_mib=8192),)
 LOG_LINES = 10_000
@@ -139,6 +151,10 @@ class FakeProvider:
             self.backend.pools[pool] = count
         else:
             self.backend.pools.pop(pool, None)
+
+    async def warm(self, pool: Pool) -> Warm:
+        ready = self.backend.pools.get(pool, 0)
+        return Warm(kind="zygote" if ready else "none", ready=ready, memory_mib=10.0 * ready)
 
     async def gateway(self, namespace: str, node: str) -> Gateway:
         return self.gateways.get(namespace, Gateway(url="http://127.0.0.1:8080"))

@@ -16,6 +16,7 @@ from pilotlight.core.spec import FunctionKey, function_key
 from pilotlight.link.messages import (
     Applied,
     Change,
+    Door,
     Down,
     Drained,
     Endpoint,
@@ -394,3 +395,36 @@ async def test_the_seconds_of_keys_are_those_of_the_moment_of_sending(scene: Sce
     change = await router.hear()
     assert isinstance(change, Change)
     assert (change.routes[0].queue, change.routes[0].key_seconds) == (5, {"d1": 10.0})
+
+
+# Doors.
+
+DOOR = Door(address="172.18.0.1", network="172.18.0.0/16")
+OTHER = Door(address="172.19.0.1", network="172.19.0.0/16")
+
+
+async def test_doors_are_in_every_snapshot_and_in_a_change_when_they_changed(scene: Scene) -> None:
+    scene.links.listen([OTHER, DOOR, DOOR])
+    router = await scene.connect()
+    snapshot = await router.hear()
+    assert isinstance(snapshot, Snapshot)
+    assert snapshot.doors == (DOOR, OTHER)
+    scene.links.publish(Route(function=HELLO))
+    assert (await router.hear()).doors is None  # type: ignore[union-attr]
+    assert scene.links.listen([DOOR, OTHER]) == scene.links.version
+    scene.links.listen([DOOR])
+    assert (await router.hear()).doors == (DOOR,)  # type: ignore[union-attr]
+
+
+async def test_a_door_is_shut_while_one_router_says_so(scene: Scene) -> None:
+    router, other = await scene.joined("r1"), await scene.joined("r2")
+    version = scene.links.listen([DOOR])
+    await other.say(Applied(version=version))
+    await router.say(Applied(version=version, shut={DOOR.address: "in use"}))
+    assert await scene.links.applied(version, timeout=5)
+    assert (scene.links.shut(DOOR.address), scene.links.shut(OTHER.address)) == ("in use", None)
+    version = scene.links.listen([])
+    await router.say(Applied(version=version))
+    await other.say(Applied(version=version))
+    assert await scene.links.applied(version, timeout=5)
+    assert scene.links.shut(DOOR.address) is None

@@ -180,8 +180,10 @@ async def test_a_replica_that_dies_is_told_once_with_how_and_its_last_lines(
     assert watching.count(Ended, "a") == 1
 
 
-async def test_usage_is_known_of_what_runs(world: World, provider: Provider) -> None:
+async def test_usage_is_known_of_what_runs(world: World, provider: Provider, watch: Watching) -> None:
+    watching = watch(provider)
     await provider.start(world.launch("a"))
+    await watching.until(BecameReady, "a")
     usage = await provider.usage("a")
     assert usage is not None
     assert usage.memory_mib > 1

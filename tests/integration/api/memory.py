@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from pilotlight.api.auth import Credentials
-from pilotlight.builder.base import Progress
+from pilotlight.builder.base import NO_CHOICES, Choices, Progress
 from pilotlight.control.keys import FunctionKeys, KeyView, Rotated
 from pilotlight.control.namespaces import Namespaces
 from pilotlight.control.sealing import Seal
@@ -88,6 +88,8 @@ class MemoryControl:
     deploy_started: asyncio.Event = field(default_factory=asyncio.Event)
     failure: Exception | None = None
     uploads: list[bytes] = field(default_factory=list)
+    choices: list[Choices] = field(default_factory=list)
+    """What the builds were told beside their source."""
     building: Callable[[Report], Awaitable[None]] | None = None
     cpu_seconds: float = 0.0
 
@@ -129,7 +131,7 @@ class MemoryControl:
         found = [view for view in self.views.values() if namespace in (None, view.spec.namespace)]
         return sorted(found, key=lambda view: view.spec.name)
 
-    async def function(self, key: FunctionKey, *, usage: bool = False) -> FunctionView:
+    async def function(self, key: FunctionKey, *, usage: bool = False, warm: bool = False) -> FunctionView:
         if key not in self.views:
             raise FunctionNotFound(f"there is no function {key}")
         if not usage:
@@ -166,7 +168,10 @@ class MemoryControl:
     async def scale(self, key: FunctionKey, replicas: int) -> None:
         self.views[key] = msgspec.structs.replace(await self.function(key), wanted=replicas)
 
-    async def build(self, *, name: str, template: str, tar: Path, progress: Report) -> Bundle:
+    async def build(
+        self, *, name: str, template: str, tar: Path, choices: Choices = NO_CHOICES, progress: Report
+    ) -> Bundle:
+        self.choices.append(choices)
         if template != "python3-http":
             raise NotFound(f"there is no template {template}")
         self.uploads.append(tar.read_bytes())

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pilotlight.providers.docker.containers import record_of
+from pilotlight.providers.docker.berths import Claim
+from pilotlight.providers.docker.containers import is_standby, record_of
 from pilotlight.providers.docker.pool_containers import spare_of
 from pilotlight.providers.docker.probe import ask
 from pilotlight.providers.docker.replica import Replica, pooled_record
@@ -25,24 +26,14 @@ class Adoption:
 
     async def adopt(self, listed: Listed) -> None:
         """Everything that runs is known to the node afterwards; what has ended will be told."""
+        claims = {claim.container: claim for claim in self._common.berths.claims()}
         found: list[Replica] = []
-        claims = {claim.zygote: claim for claim in self._common.berths.claims()}
         for inspected in listed:
-            if (spare := spare_of(inspected)) is None:
-                record = record_of(inspected)
-                if record is None or not record.started:  # it was never told of: the crash came first
-                    await self._node.burial.remove(inspected["Id"])
-                else:
-                    found.append(Replica(record))
-                continue
-            claim = claims.get(spare[0])
-            if claim is not None and claim.container == inspected["Id"]:
-                found.append(self._pooled(inspected))
-            elif inspected["State"]["Running"] and self._common.berths.is_whole(spare[0]):
-                self._node.pools.adopt(self._meet(inspected))
-            else:
-                await self._node.burial.remove(inspected["Id"])
-                await asyncio.to_thread(self._common.berths.drop, spare[0])
+            replica = self._found(inspected, claims.get(inspected["Id"]))
+            if replica is not None:
+                found.append(replica)
+            elif not self._waits(inspected):
+                await self._remove(inspected)
         async with asyncio.TaskGroup() as group:
             for replica in found:
                 if replica.record.running:
@@ -52,6 +43,34 @@ class Adoption:
                 self._node.add(replica)
             else:
                 self._node.died(replica, quietly=self._was_told(replica))
+
+    def _found(self, inspected: Mapping[str, Any], claim: Claim | None) -> Replica | None:
+        """A replica. None for what is nobody's, and for what nobody was told of: the crash came first."""
+        if spare_of(inspected) is not None:
+            return None if claim is None else self._pooled(inspected, claim)
+        record = record_of(inspected)
+        if record is None or not record.started:
+            return None
+        if not is_standby(inspected):
+            return Replica(record)
+        if claim is None or inspected["State"].get("Paused"):
+            return None
+        return Replica(record.claimed(claim.replica), claim=claim, slots=claim.slots, phases=claim.phases)
+
+    def _waits(self, inspected: Mapping[str, Any]) -> bool:
+        """Whether it can still become a replica; then it is known to its pool."""
+        if is_standby(inspected):
+            return self._node.standbys.adopt(inspected)
+        spare = spare_of(inspected)
+        if spare is None or not inspected["State"]["Running"] or not self._common.berths.is_whole(spare[0]):
+            return False
+        self._node.pools.adopt(self._meet(inspected))
+        return True
+
+    async def _remove(self, inspected: Mapping[str, Any]) -> None:
+        await self._node.burial.remove(inspected["Id"])
+        if (spare := spare_of(inspected)) is not None:
+            await asyncio.to_thread(self._common.berths.drop, spare[0])
 
     async def resync(self, listed: Listed, known: Sequence[Replica], spares: Sequence[ContainerZygote]) -> None:
         """`known` and `spares` are what ran before the list was made."""
@@ -66,8 +85,13 @@ class Adoption:
             if inspected is None or not inspected["State"]["Running"]:
                 node.pools.gone(zygote, "")
                 await node.spares.discard(zygote)
-        ours = {each.record.container for each in known} | {each.container for each in spares}
-        busy = {*node.starting, *node.ending}
+        for container in node.standbys.containers():
+            if container not in there or not there[container]["State"]["Running"]:
+                node.standbys.died(container)
+        # Also those that came while the list was made.
+        ours = {each.record.container for each in (*known, *node.replicas.values())} | node.standbys.containers()
+        ours |= {each.container for each in (*spares, *node.pools.all())}
+        busy = {*node.starting, *node.ending, *node.standbys.busy}
         for container, inspected in there.items():
             spare = spare_of(inspected)
             if container in ours or (spare is not None and node.knows(spare[0])):
@@ -84,9 +108,8 @@ class Adoption:
         else:
             await self._node.burial.remove(inspected["Id"])
 
-    def _pooled(self, inspected: Mapping[str, Any]) -> Replica:
+    def _pooled(self, inspected: Mapping[str, Any], claim: Claim) -> Replica:
         zygote = self._meet(inspected)
-        claim = next(each for each in self._common.berths.claims() if each.zygote == zygote.id)
         zygote.replica = claim.replica
         record = pooled_record(claim, self._common.berths.replica_socket(claim.replica), self._node.name)
         record = record.as_found(running=bool(inspected["State"]["Running"]))

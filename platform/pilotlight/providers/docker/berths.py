@@ -31,10 +31,11 @@ _NOT_LINKED = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES)
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool's container that became a replica."""
+    """A container that was made for nobody, and became a replica."""
 
     replica: str
     zygote: str
+    """The id that it was made with."""
     container: str
     function: FunctionKey
     revision: str
@@ -42,6 +43,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     cpu_milli: int | None = None
     memory_mib: int | None = None
     notes: tuple[str, ...] = ()
+    paused: bool = False
+    """It was a paused standby, which has no zygote."""
     spare_log: str = ""
     """Under which path its log was made, if that was a spare one; see logfiles.py."""
     slots: int = 0

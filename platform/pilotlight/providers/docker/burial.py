@@ -63,7 +63,7 @@ class Burial:
         record = replica.record
         self._functions[replica.id] = record.function
         try:
-            if replica.claim is not None:
+            if replica.claim is not None and replica.is_pooled:
                 await self._bury_pooled(replica, replica.claim, exit_code, quietly=quietly)
                 return
             death = await self._autopsy(replica, exit_code)
@@ -80,6 +80,9 @@ class Burial:
             await self._keep_log(replica, ended)
             await self.remove(record.container)
             await asyncio.to_thread(self._folders.drop, replica.id)
+            if replica.claim is not None:
+                await asyncio.to_thread(self._folders.drop, replica.claim.zygote)
+                await asyncio.to_thread(self._berths.drop, replica.claim.zygote)
         finally:
             self._functions.pop(replica.id, None)
 

@@ -33,6 +33,8 @@ CONCURRENCY, CPU, MEMORY, NOTES = (PREFIX + name for name in ("concurrency", "cp
 NODE = PREFIX + "node"
 ZYGOTE, POOL = PREFIX + "zygote", PREFIX + "pool"
 """Of containers that belong to no function when they are made."""
+STANDBY = PREFIX + "standby"
+"""Of containers that wait, paused, to become a replica of their revision."""
 
 MIN_MEMORY_MIB = 6
 """Engines refuse less."""
@@ -73,7 +75,12 @@ class Record:
 
     @property
     def asked(self) -> Asked:
-        return Asked(address=self.address, container=self.container, pid=self.pid, watchdog=self.watchdog)
+        slots = self.concurrency or 0
+        return Asked(address=self.address, container=self.container, pid=self.pid, watchdog=self.watchdog, slots=slots)
+
+    def claimed(self, replica: str) -> "Record":
+        """The same container, as somebody's."""
+        return replace(self, id=replica)
 
     def as_found(self, *, running: bool) -> "Record":
         return replace(self, running=running)
@@ -90,6 +97,7 @@ class Place:
     init: bool
     """The engine has an init, which hands on signals and reaps orphans."""
     secrets_dir: str | None
+    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,22 +132,23 @@ def creation(launch: Launch, image: Mapping[str, Any], place: Place, options: Do
 
     No CPU limit: it would slow down the start, so it follows when the replica is ready."""
     given = bounds(launch, options)
-    name, namespace = split_key(launch.function)
-    variables = _variables(launch, name, namespace, place)
+    name, _ = split_key(launch.function)
+    variables = launch_variables(launch, with_secrets=place.secrets_dir is not None)
     variables |= ends_at_once(variables_of((image.get("Config") or {}).get("Env") or ()) | variables)
     return {
         "Image": image["Id"],
         "Hostname": name[:63],
         "User": user_of(image, options),
         "Env": [f"{key}={value}" for key, value in variables.items()],
-        "Labels": _labels(launch, place.owner, given, options),
+        "Labels": _labels(launch, place.owner, given, options) | ({STANDBY: "paused"} if place.standby else {}),
         "Healthcheck": {"Test": ["NONE"]},  # a process every few seconds, for what the router sees by itself
         "ExposedPorts": {f"{PORT}/tcp": {}},
         "HostConfig": _host_config(launch, place, given, options),
     }
 
 
-def _variables(launch: Launch, name: str, namespace: str, place: Place) -> dict[str, str]:
+def launch_variables(launch: Launch, *, with_secrets: bool) -> dict[str, str]:
+    name, namespace = split_key(launch.function)
     ours = {"OPENFAAS_NAME": name, "OPENFAAS_NAMESPACE": namespace, "PILOTLIGHT_REVISION": launch.revision}
     for_our_runtime = {
         "PILOTLIGHT_CONCURRENCY": str(launch.concurrency or ""),
@@ -147,7 +156,7 @@ def _variables(launch: Launch, name: str, namespace: str, place: Place) -> dict[
         "PILOTLIGHT_MAX_STREAM_SECONDS": f"{launch.max_stream_seconds:g}",
         "PILOTLIGHT_DEBUG": "1" if launch.debug else "",
     }
-    secrets = {"PILOTLIGHT_SECRETS": SECRETS_DIR} if place.secrets_dir else {}
+    secrets = {"PILOTLIGHT_SECRETS": SECRETS_DIR} if with_secrets else {}
     told = {name: value for name, value in for_our_runtime.items() if value}
     return {**launch.variables, **told, **ours, **secrets}
 
@@ -168,6 +177,8 @@ def _labels(launch: Launch, owner: str, given: Bounds, options: DockerSettings) 
 
 def _host_config(launch: Launch, place: Place, given: Bounds, options: DockerSettings) -> dict[str, Any]:
     config = hardened(launch.limits, place.network, given.memory_mib, launch.devices, options)
+    if launch.read_only_root is not None:
+        config["ReadonlyRootfs"] = launch.read_only_root
     if place.init:
         config["Init"] = True
     if place.published:
@@ -208,6 +219,10 @@ def mount(source: str, target: str) -> dict[str, Any]:
 def user_of(image: Mapping[str, Any], options: DockerSettings) -> str:
     own = str((image.get("Config") or {}).get("User") or "")
     return options.run_as if _ROOT.fullmatch(own) else own
+
+
+def is_standby(inspected: Mapping[str, Any]) -> bool:
+    return STANDBY in (inspected["Config"].get("Labels") or {})
 
 
 def record_of(inspected: Mapping[str, Any]) -> Record | None:

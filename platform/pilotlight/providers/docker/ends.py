@@ -23,6 +23,12 @@ LOAD_FAILED = 66
 _RUNTIME_SAYS = re.compile(
     r"(handler-syntax|handler-missing|import-failed|init-failed|load-failed): (.*?)(?: \(([^()]+), line (\d+)\))?"
 )
+_LACKS = {
+    "read-only file system": "image-writes",
+    "operation not permitted": "image-rights",
+    "permission denied": "image-rights",
+}
+"""What the kernel refuses in a container is in the last words of whoever gave up for it."""
 _INIT_SAYS = re.compile(r"\[FATAL tini \(\d+\)\] (exec .* failed: .*)")
 
 
@@ -59,6 +65,8 @@ def how_it_ended(
     elif death.exit_code == LOAD_FAILED and last_lines and (said := _RUNTIME_SAYS.fullmatch(last_lines[-1])):
         reason, slug, detail, file = "load-failed", said[1], said[2], said[3]
         line = int(said[4]) if said[4] else None
+    elif reason == "exit" and death.exit_code:
+        slug = _lacked(last_lines)
     return Ended(
         id=replica,
         reason=reason,
@@ -164,6 +172,11 @@ def _not_run(last_lines: tuple[str, ...]) -> str | None:
     """What the engine's init said of a command that it could not run; nothing of the image's own ran then."""
     said = _INIT_SAYS.match(last_lines[0]) if len(last_lines) == 1 else None
     return None if said is None else said[1].lower()
+
+
+def _lacked(last_lines: tuple[str, ...]) -> str | None:
+    said = "\n".join(last_lines[-5:]).lower()
+    return next((slug for words, slug in _LACKS.items() if words in said), None)
 
 
 def _signal(exit_code: int | None) -> int | None:

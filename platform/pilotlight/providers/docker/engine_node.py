@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from pilotlight.core.errors import PilotlightError, StartFailed
 from pilotlight.core.spec import FunctionKey
 from pilotlight.engine.client import Engine, EngineEvent, Watcher
 from pilotlight.engine.failures import Refused
-from pilotlight.providers.base import Ended, Event, Launch, Node, Pool, Usage
+from pilotlight.engine.registry_logins import for_the_function
+from pilotlight.providers.base import Ended, Event, Launch, Node, Pool, Usage, Warm
 from pilotlight.providers.docker.adoption import Adoption, Listed
-from pilotlight.providers.docker.berths import Berths
+from pilotlight.providers.docker.berths import Berths, Claim
 from pilotlight.providers.docker.burial import Burial
 from pilotlight.providers.docker.containers import OWNER
 from pilotlight.providers.docker.folders import Folders, Ready
@@ -29,6 +30,7 @@ from pilotlight.providers.docker.pools import NoPool, Pools
 from pilotlight.providers.docker.probe import until_ready
 from pilotlight.providers.docker.replica import Replica
 from pilotlight.providers.docker.spares import Spares
+from pilotlight.providers.docker.standbys import Standbys
 from pilotlight.providers.docker.starting import Starter
 from pilotlight.providers.docker.surroundings import Images, Networks
 from pilotlight.providers.docker.usage import limit_cpu, limit_memory, read_usage
@@ -117,6 +119,9 @@ class EngineNode:
             folders=common.folders,
             init=init,
         )
+        self.standbys = Standbys(
+            engine=engine, starter=self._starter, folders=common.folders, discard=self._discard_standby
+        )
         self._pooled = PooledStarter(
             berths=common.berths,
             logs=common.files,
@@ -186,6 +191,7 @@ class EngineNode:
 
     async def close(self) -> None:
         """Everything of ours is ended and removed."""
+        await self.standbys.stop()
         await self.pools.stop()
         if starting := tuple(self.starting.values()):
             await asyncio.wait(starting)
@@ -202,6 +208,7 @@ class EngineNode:
         for task in (*self.starting.values(), *self._tasks):
             task.cancel()
         self.pools.leave()
+        self.standbys.leave()
         for replica in self.replicas.values():
             replica.leave()
         self.replicas.clear()
@@ -224,7 +231,7 @@ class EngineNode:
         """It runs. `phases` are those of its start, if it was started just now."""
         self.replicas[replica.id] = replica
         early = self._early.pop(replica.record.container, None)
-        if replica.claim is None:
+        if not replica.is_pooled:
             self.common.started(replica)
         if early is not None or not replica.record.running:
             self.died(replica, early.exit_code if early is not None else None)
@@ -267,6 +274,8 @@ class EngineNode:
                 self.died(replica, event.exit_code)
         elif event.action == "die" and (zygote := self.pools.spare(event.container)) is not None:
             self._drop(self._spare_died(zygote))
+        elif event.action == "die" and self.standbys.died(event.container):
+            pass
         elif event.action == "die" and self.starting:
             self._early[event.container] = event
 
@@ -325,20 +334,53 @@ class EngineNode:
         return replica
 
     async def _try(self, launch: Launch) -> tuple[Replica, dict[str, float]]:
-        """From its pool where there is one; else, or when that has nothing, as a container of its own."""
+        """From its pool where there is one, or from what stands by; else as a container of its own."""
         if launch.pool.image is not None:
             try:
-                return await self._pooled.start(launch, await self._image_variables(launch.image))
+                secrets = for_the_function(launch.secrets)
+                variables = await self._image_variables(launch.image)
+                return await self._pooled.start(replace(launch, secrets=secrets), variables)
             except NoPool as none:
                 if launch.image is None:
                     raise StartFailed(f"no replica was started: {none}") from none
                 log.info("started without a pool", replica=launch.id, reason=str(none))
-        return await self._starter.start(launch)
+        started = await self._unpaused(launch) or await self._starter.start(launch)
+        self.standbys.seen(launch)
+        return started
+
+    async def _unpaused(self, launch: Launch) -> tuple[Replica, dict[str, float]] | None:
+        began = time.perf_counter()
+        standby = self.standbys.take(replace(launch, secrets=for_the_function(launch.secrets)))
+        if standby is None:
+            return None
+        claim = Claim(
+            replica=launch.id,
+            zygote=standby.record.id,
+            container=standby.record.container,
+            function=launch.function,
+            revision=launch.revision,
+            concurrency=standby.record.concurrency,
+            paused=True,
+            slots=standby.slots or standby.record.concurrency,
+        )
+        try:
+            await asyncio.to_thread(self.common.berths.write, claim)
+            await self.standbys.unpause(standby)
+        except (Refused, OSError):
+            await self._discard_standby(standby.record.container, standby.record.id)
+            return None
+        record = standby.record.claimed(launch.id)
+        return Replica(record, claim=claim), {"unpause": (time.perf_counter() - began) * 1000}
+
+    async def _discard_standby(self, container: str, id_: str) -> None:
+        await self.burial.remove(container)
+        await asyncio.to_thread(self.common.folders.drop, id_)
+        await asyncio.to_thread(self.common.berths.drop, id_)
 
     async def _await_ready(self, replica: Replica, phases: Mapping[str, float]) -> None:
         began = time.perf_counter()
         found = await until_ready(replica.record.asked)
-        listened = {} if replica.claim else {"listen": (time.perf_counter() - began) * 1000}
+        listened = {} if replica.is_pooled else {"listen": (time.perf_counter() - began) * 1000}
         self._became_ready(replica, found.slots or replica.record.concurrency or 1, {**phases, **listened})
         await self._limit(replica)
 
@@ -349,7 +391,7 @@ class EngineNode:
             if record.cpu_milli is not None:
                 milli = record.cpu_milli
                 await self.engine.call(lambda client: limit_cpu(client, record.container, milli))
-            if replica.claim is not None and record.memory_mib is not None:
+            if replica.is_pooled and record.memory_mib is not None:
                 mib = record.memory_mib
                 await self.engine.call(lambda client: limit_memory(client, record.container, mib))
         except (Refused, PilotlightError) as error:
@@ -412,6 +454,30 @@ class EngineNode:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("not cleared away", replica=replica.id, reason=str(error))
 
+    async def warm(self, pool: Pool) -> Warm:
+        if pool.image is not None:
+            spares = self.pools.idle(pool)
+            why = self.pools.unusable or ("" if spares else "its spares are being made")
+            memory = [await self._memory(each.container) for each in spares]
+            return Warm(
+                kind="container" if not self.pools.unusable else "none",
+                ready=len(spares),
+                memory_mib=sum(memory),
+                why=why,
+            )
+        standby = None if pool.revision is None else self.standbys.of(pool.revision)
+        if standby is not None:
+            return Warm(kind="paused", ready=1, memory_mib=standby.memory_mib)
+        if self.common.settings.docker.standbys:
+            return Warm(kind="paused", why="its standby is made after its next start")
+        return Warm(kind="none", why="the server is set to keep none (docker.standbys)")
+
+    async def _memory(self, container: str) -> float:
+        with suppress(Refused, PilotlightError):
+            usage = await self.engine.call(lambda client: read_usage(client, container))
+            return 0.0 if usage is None else usage.memory_mib
+        return 0.0
+
     def knows(self, zygote: str) -> bool:
         """It is a spare, or a replica's parent, or becomes one."""
         return self.spares.is_making(zygote) or any(
@@ -430,5 +496,7 @@ class EngineNode:
         return self._variables.get(image, {})
 
     def prepare(self, pool: Pool, count: int) -> None:
-        if not self.pools.unusable:
+        if pool.image is not None:
             self.pools.prepare(pool, count)
+        if pool.revision is not None and self.common.settings.docker.standbys:
+            self.standbys.prepare(pool.revision, count)

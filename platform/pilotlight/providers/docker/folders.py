@@ -60,6 +60,15 @@ class Folders:
             path.chmod(0o444)
         return str(folder)
 
+    def holds(self, replica: str, secrets: Mapping[str, bytes]) -> bool:
+        """Whether its folder has these secrets and no others."""
+        folder = self._secrets / replica
+        try:
+            names = set(os.listdir(folder)) if folder.exists() else set()
+            return names == set(secrets) and all((folder / name).read_bytes() == secrets[name] for name in names)
+        except OSError:
+            return False
+
     def note_ready(self, replica: str, ready: Ready) -> None:
         path = self._ready / f"{replica}.json"
         made = path.with_suffix(".making")

@@ -167,10 +167,10 @@ class Pools:
                     return zygote
         return None
 
-    def count(self, pool: Pool) -> int:
+    def idle(self, pool: Pool) -> list[ContainerZygote]:
         """Spares that wait for a launch of it."""
         group = self._groups.get(_key(pool))
-        return 0 if group is None else sum(each.is_idle and each.covers(pool) for each in group.zygotes.values())
+        return [] if group is None else [z for z in group.zygotes.values() if z.is_idle and z.covers(pool)]
 
     def all(self) -> list[ContainerZygote]:
         return [zygote for group in self._groups.values() for zygote in group.zygotes.values()]

@@ -25,14 +25,14 @@ async def ask(asked: Asked) -> Readiness:
     if not asked.watchdog.asks_ready:
         health = await _get(address, "/_/health")
         if health is None or not health.ours or health.status in _NOT_YET:
-            return Readiness(ready=health is not None and health.status not in _NOT_YET, slots=asked.watchdog.most)
+            return Readiness(ready=health is not None and health.status not in _NOT_YET, slots=asked.most)
     answer = await _get(address, "/_/ready")
     if answer is not None and answer.status == 404:
         health = await _get(address, "/_/health")
         answer = health if health is not None and health.status in _NOT_YET else answer
     if answer is None:
         return Readiness(ready=False)
-    return Readiness(ready=answer.status not in _NOT_YET, slots=answer.slots or asked.watchdog.most)
+    return Readiness(ready=answer.status not in _NOT_YET, slots=answer.slots or asked.most)
 
 
 async def until_ready(asked: Asked) -> Readiness:

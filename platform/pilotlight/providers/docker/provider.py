@@ -13,9 +13,10 @@ import structlog
 from pilotlight.config import Settings
 from pilotlight.core.errors import PilotlightError, StartFailed
 from pilotlight.core.spec import FunctionKey
+from pilotlight.engine.about import lacks
 from pilotlight.engine.client import connect
 from pilotlight.engine.failures import Refused
-from pilotlight.providers.base import Event, Gateway, Launch, LogLine, Node, Pool, Running, Usage
+from pilotlight.providers.base import Event, Gateway, Launch, LogLine, Node, Pool, Running, Usage, Warm
 from pilotlight.providers.docker.berths import Berths
 from pilotlight.providers.docker.engine_node import CONNECT_SECONDS, Common, EngineNode
 from pilotlight.providers.docker.engines import engines_of
@@ -66,10 +67,20 @@ class DockerProvider:
         return [node.node() for node in self._opened()]
 
     async def prepare(self, pool: Pool, count: int) -> None:
-        """Images that are not ours have no zygote. Each engine that sockets can be passed to has spares of its own."""
-        if pool.image is not None:
-            for node in self._opened():
-                node.prepare(pool, count)
+        """Each engine that sockets can be passed to has spares of its own. Other images have a paused standby on each
+        node that they have run on."""
+        for node in self._opened():
+            node.prepare(pool, count)
+
+    async def warm(self, pool: Pool) -> Warm:
+        found = [await node.warm(pool) for node in self._opened()]
+        ready = [each for each in found if each.ready]
+        return Warm(
+            kind=(ready or found)[0].kind,
+            ready=sum(each.ready for each in ready),
+            memory_mib=round(sum(each.memory_mib for each in ready), 1),
+            why="" if ready else found[0].why,
+        )
 
     async def gateway(self, namespace: str, node: str) -> Gateway:
         if (given := self._settings.docker.gateway) is not None:
@@ -123,7 +134,7 @@ class DockerProvider:
             (node, each.record)
             for node in self._opened()
             for each in node.replicas.values()
-            if each.claim is None and each.record.function == function
+            if not each.is_pooled and each.record.function == function
         ]
         follower = self._follower(function) if follow else None
         try:
@@ -169,11 +180,15 @@ class DockerProvider:
             node = self._nodes[name] = EngineNode(name, engine, about, self._common, init=has_init(version))
             await node.open()
             log.info("docker engine", node=name, url=engine.url, version=version.get("Version"))
+            for sentence in lacks(about):
+                log.warning("docker engine", node=name, lacks=sentence)
         replicas = {replica.id for replica in self._replicas()}
         zygotes = {each.zygote.id for each in self._replicas() if each.zygote is not None}
         zygotes |= {spare.id for node in self._nodes.values() for spare in node.pools.all()}
-        self._folders.sweep(replicas | zygotes)
-        self._berths.sweep(zygotes)
+        standbys = {each.claim.zygote for each in self._replicas() if each.claim is not None}
+        standbys |= {each for node in self._nodes.values() for each in node.standbys.ids()}
+        self._folders.sweep(replicas | zygotes | standbys)
+        self._berths.sweep(zygotes | standbys)
         self._spawn(self._guard())
         self._spawn(self._give_word())
 
@@ -229,7 +244,7 @@ class DockerProvider:
             await asyncio.sleep(GUARD_SECONDS)
             for node in self._nodes.values():
                 node.pools.settle()
-            pooled = [each for each in self._replicas() if each.claim is not None]
+            pooled = [each for each in self._replicas() if each.is_pooled]
             paths = [self._files.path(each.record.function, each.id) for each in pooled]
             await asyncio.to_thread(self._files.settle)
             await asyncio.to_thread(self._files.guard, paths)
@@ -237,7 +252,7 @@ class DockerProvider:
     async def _give_word(self) -> None:
         while True:
             await asyncio.sleep(WORD_SECONDS)
-            mute = [each for each in self._replicas() if each.claim is not None and each.wire is None]
+            mute = [each for each in self._replicas() if each.is_pooled and each.wire is None]
             paths = [each.record.address.removeprefix("unix:") for each in mute]
             await asyncio.gather(*(ask_ready(path, seconds=5) for path in paths))
 

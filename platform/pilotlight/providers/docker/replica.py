@@ -58,6 +58,11 @@ class Replica:
         return self.record.id
 
     @property
+    def is_pooled(self) -> bool:
+        """It came from a zygote: it listens on a unix socket, and writes its log itself."""
+        return self.claim is not None and not self.claim.paused
+
+    @property
     def is_ready(self) -> bool:
         return self.slots > 0
 
@@ -105,7 +110,7 @@ class Replica:
             ready=self.is_ready,
             slots=self.slots,
             phases=self.phases,
-            reuse_idle_seconds=REUSE_IDLE_SECONDS if self.claim is None else POOLED_REUSE_SECONDS,
+            reuse_idle_seconds=POOLED_REUSE_SECONDS if self.is_pooled else REUSE_IDLE_SECONDS,
         )
 
     def event(self) -> BecameReady:

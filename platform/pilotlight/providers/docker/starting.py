@@ -42,8 +42,9 @@ class Starter:
         self._folders = folders
         self._init = init
 
-    async def start(self, launch: Launch) -> tuple[Replica, dict[str, float]]:
-        """The replica, and the milliseconds of what was done for it. StartFailed or RevisionFailed otherwise."""
+    async def start(self, launch: Launch, *, standby: bool = False) -> tuple[Replica, dict[str, float]]:
+        """The replica, and the milliseconds of what was done for it. StartFailed or RevisionFailed otherwise. `standby`:
+        it will be nobody's for a while."""
         secrets, launch = launch.secrets, replace(launch, secrets=for_the_function(launch.secrets))
         if launch.image is None:
             raise Unsupported("the docker provider runs images; this revision is a bundle", field="image")
@@ -52,7 +53,7 @@ class Starter:
         pulled = time.perf_counter()
         try:
             try:
-                container = await self._create(launch, image)
+                container = await self._create(launch, image, standby)
                 created = time.perf_counter()
                 await self._engine.call(lambda client: client.start(container))
             except Refused as refused:
@@ -60,7 +61,7 @@ class Starter:
                     raise
                 self._networks.forget()  # it was pruned since we made it
                 await self._clear(launch.id)
-                container = await self._create(launch, image)
+                container = await self._create(launch, image, standby)
                 created = time.perf_counter()
                 await self._engine.call(lambda client: client.start(container))
             inspected = await self._engine.call(lambda client: client.inspect_container(container))
@@ -79,7 +80,7 @@ class Starter:
             phases = {"pull": pulled - began, **phases}
         return Replica(record), {name: seconds * 1000 for name, seconds in phases.items()}
 
-    async def _create(self, launch: Launch, image: Mapping[str, Any]) -> str:
+    async def _create(self, launch: Launch, image: Mapping[str, Any], standby: bool) -> str:
         network, published = await self._networks.ensure(split_key(launch.function)[1])
         if launch.secrets and not self._engine.is_local:
             raise StartFailed("a remote Docker engine cannot be given secrets: they are files of this machine's memory")
@@ -89,6 +90,7 @@ class Starter:
             published=published,
             init=self._init,
             secrets_dir=await asyncio.to_thread(self._folders.store_secrets, launch.id, launch.secrets),
+            standby=standby,
         )
         body = creation(launch, image, place, self._options)
         for _ in range(TRIES):

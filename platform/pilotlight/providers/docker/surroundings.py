@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 
 from pilotlight.core.errors import PilotlightError, StartFailed
+from pilotlight.core.naming import is_built_here
 from pilotlight.engine.client import Engine
-from pilotlight.engine.failures import Refused, image_gone, image_missing, pull_failure
+from pilotlight.engine.failures import Refused, image_gone, image_missing, image_unbuilt, pull_failure
 from pilotlight.engine.images import ImageName, digest_now, fetch, fixed, parse_image
 from pilotlight.engine.registry_logins import is_login
 from pilotlight.link.messages import Door
@@ -55,11 +56,13 @@ class Images:
             raise image_missing(image)
         if name.id is not None:
             raise image_gone(name.tagged)
+        if is_built_here(image):
+            raise image_unbuilt(image)
         try:
             await self._pull(name.canonical, secrets)
         except PilotlightError as error:
             if name.is_fixed:
-                error.detail = f"{name.tagged} is not on the engine any more: {error.detail}"
+                error.detail = f"the engine does not have this image, and {error.detail}"
             raise
         found = await self._held(name)
         if found is None:

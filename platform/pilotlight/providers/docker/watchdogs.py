@@ -45,6 +45,13 @@ class Asked:
     pid: int = 0
     """Of its first process, on the engine's machine."""
     watchdog: Watchdog = NO_WATCHDOG
+    slots: int = 0
+    """That it is to have at most."""
+
+    @property
+    def most(self) -> int | None:
+        """Slots, where its watchdog bounds them."""
+        return None if self.watchdog.most is None else min(self.watchdog.most, self.slots or self.watchdog.most)
 
 
 def watchdog_of(variables: Mapping[str, str]) -> Watchdog:

@@ -87,8 +87,12 @@ class Pools:
 
     def has(self, pool: Pool) -> bool:
         """Whether a zygote for it is there already."""
+        return self.current(pool) is not None
+
+    def current(self, pool: Pool) -> Zygote | None:
+        """Its zygote, if that can take a launch."""
         current = self._group(pool).current
-        return current is not None and current.covers(pool)
+        return current if current is not None and current.covers(pool) else None
 
     async def zygote_for(self, pool: Pool) -> Zygote:
         """One that covers the pool and has said hello; it is started where there is none. StartFailed otherwise."""

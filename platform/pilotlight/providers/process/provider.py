@@ -13,7 +13,7 @@ import structlog
 from pilotlight.config import Sandbox, Settings
 from pilotlight.core.errors import StartFailed
 from pilotlight.core.spec import FunctionKey
-from pilotlight.providers.base import Ended, Event, Gateway, Launch, LogLine, Node, Pool, Running, Usage
+from pilotlight.providers.base import Ended, Event, Gateway, Launch, LogLine, Node, Pool, Running, Usage, Warm
 from pilotlight.providers.process import cgroups, procfs
 from pilotlight.providers.process.adoption import adopt, await_readiness, learn_readiness
 from pilotlight.providers.process.logfiles import LogFiles
@@ -92,6 +92,14 @@ class ProcessProvider:
 
     async def prepare(self, pool: Pool, count: int) -> None:
         await self._pools.prepare(pool, count)
+
+    async def warm(self, pool: Pool) -> Warm:
+        zygote = self._pools.current(pool)
+        if zygote is None:
+            return Warm(kind="none", why="its zygote is not running")
+        return Warm(
+            kind="zygote", ready=zygote.spares_ready, memory_mib=round(procfs.anonymous_mib(zygote.process.pid), 1)
+        )
 
     async def gateway(self, namespace: str, node: str) -> Gateway:
         return Gateway(url=self._settings.gateway)

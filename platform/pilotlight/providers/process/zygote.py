@@ -14,7 +14,7 @@ from pilotlight.core.spec import FunctionKey
 from pilotlight.providers.base import Pool
 from pilotlight.providers.process import procfs
 from pilotlight.providers.process.ends import Status
-from pilotlight.providers.process.messages import ChildEnded, Hello, Launched, Refused, from_zygote
+from pilotlight.providers.process.messages import ChildEnded, Hello, Launched, Refused, Spares, from_zygote
 from pilotlight.providers.process.records import ZygoteRecord
 from pilotlight.providers.process.wire import Wire
 from pilotlight_runtime.launch import Message
@@ -55,6 +55,8 @@ class Zygote:
         self.children: set[str] = set()
         """Replicas that it has, and launches under way."""
         self.retiring = False
+        self.spares_ready = 0
+        """As it told last."""
         self._killed = False
         self.began = loop.time()
         self._tell_ended = ended
@@ -168,10 +170,13 @@ class Zygote:
                 refused = self._pending.get(replica)
                 if refused is not None and not refused.done():
                     refused.set_exception(LaunchRefused(why))
+            case Spares(ready=ready):
+                self.spares_ready = ready
             case ChildEnded() as end:
                 self._child_ended(end.id, end.status, end.max_rss_kib)
 
     def _greeted(self, hello: Hello) -> None:
+        self.spares_ready = hello.spares
         for end in hello.ended:
             self._child_ended(end.id, end.status, end.max_rss_kib)
         if not self._hello.done():
