@@ -373,4 +373,5 @@ async def test_a_forgotten_function_leaves_no_network(
     await ready(provider, watching)
     await provider.stop("a", grace_seconds=5)
     await provider.forget(HELLO)
-    assert await engine.call(lambda client: client.networks(filters={"label": f"{OWNER}={provider._common.owner}"})) == []
+    label = {"label": f"{OWNER}={provider._common.owner}"}
+    assert await engine.call(lambda client: client.networks(filters=label)) == []

@@ -203,10 +203,10 @@ def test_times_are_read_to_the_microsecond_in_any_zone() -> None:
         ("manifest for redis:nope not found: manifest unknown", RevisionFailed, "image-not-found"),
         ("pull access denied for x, repository does not exist or may require 'docker login'", RevisionFailed,
          "image-refused"),
-        ("Head https://r/v2/: unauthorized: authentication required", RevisionFailed, "image-refused"),
+        ("Head https://r/v2/: unauthorized: authentication required", RevisionFailed, "registry-login"),
         ("Get https://r/v2/: dial tcp: lookup r on 10.0.0.1:53: no such host", StartFailed, "registry-unreachable"),
-        ("Get https://r/v2/: x509: certificate signed by unknown authority", StartFailed, "registry-unreachable"),
-        ("toomanyrequests: You have reached your pull rate limit", StartFailed, "registry-unreachable"),
+        ("Get https://r/v2/: x509: certificate signed by unknown authority", StartFailed, "registry-tls"),
+        ("toomanyrequests: You have reached your pull rate limit", StartFailed, "registry-limit"),
         ("something new", RevisionFailed, "image-refused"),
     ],
 )  # fmt: skip

@@ -67,13 +67,14 @@ class Berth:
 
 
 class Berths:
-    def __init__(self, run_dir: Path, data_dir: Path) -> None:
+    def __init__(self, run_dir: Path, data_dir: Path, secrets_dir: Path | None = None) -> None:
+        """`secrets_dir`: in memory; that of all containers unless it is given."""
         self._own = run_dir / "docker"
         self._zygotes = self._own / "z"
         self._sockets = self._own / "r"
         self._claims = self._own / "claims"
         self._bundles = data_dir / "containers"
-        self._secrets = secrets_root(run_dir)
+        self._secrets = secrets_dir or secrets_root(run_dir)
 
     def claim_folders(self) -> None:
         for folder in (self._zygotes, self._sockets, self._claims, self._bundles):
