@@ -20,6 +20,7 @@ from pilotlight.providers.base import (
     Ended,
     Launch,
     Limits,
+    Node,
     Pool,
     Provider,
     Running,
@@ -126,12 +127,7 @@ class Launcher:
         self._ended_since: dict[str, Ended] = {}
         """Of replicas that became ready and ended before who started them could look."""
         self._watched: dict[str, Ended | None] = {}
-        self._rooms: Sequence[Room] = ()
         self._demands: dict[str, dict[str, Demand]] = {}
-
-    async def open(self) -> None:
-        nodes = await self._provider.nodes()
-        self._rooms = [Room(node=n.name, cpu_milli=n.cpu_milli, memory_mib=n.memory_mib) for n in nodes]
 
     async def launch(self, revision: Revision, replica: str, pool: Pool) -> Launched:
         """A ready replica. Raises Unschedulable, StartFailed (the node's fault) or RevisionFailed (the function's);
@@ -149,7 +145,7 @@ class Launcher:
         began = time.perf_counter()
         values = await self._values(revision)
         had_values = time.perf_counter()
-        placement = self._place(revision, replica)
+        placement = self._place(revision, replica, await self._provider.nodes())
         seconds = self._settings.max_stream_seconds
         told = self._waiting[replica] = asyncio.get_running_loop().create_future()
         try:
@@ -238,12 +234,12 @@ class Launcher:
     def ended_while_watched(self, replica: str) -> Ended | None:
         return self._watched.get(replica)
 
-    def _place(self, revision: Revision, replica: str) -> Placement:
+    def _place(self, revision: Revision, replica: str, nodes: Sequence[Node]) -> Placement:
         demand = demand_of(revision)
         sums = {node: list(demands.values()) for node, demands in self._demands.items()}
         rooms = [
-            Room(node=r.node, cpu_milli=r.cpu_milli, memory_mib=r.memory_mib, used=used_by(sums, r.node))
-            for r in self._rooms
+            Room(node=n.name, cpu_milli=n.cpu_milli, memory_mib=n.memory_mib, used=used_by(sums, n.name))
+            for n in nodes
         ]
         placement = place(demand, rooms)
         self._demands.setdefault(placement.node, {})[replica] = demand

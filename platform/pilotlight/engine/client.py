@@ -5,19 +5,22 @@
 
 import asyncio
 import json
+import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
 from pilotlight.core.errors import InvalidSetting, PilotlightError
-from pilotlight.engine.failures import Refused, unreachable
+from pilotlight.engine.failures import NO_SOCKET, NOT_ALLOWED, Refused, unreachable
 
 if TYPE_CHECKING:
     import requests
@@ -45,8 +48,10 @@ class EngineEvent:
 class Engine:
     """One engine. `call` runs any verb of docker's APIClient."""
 
-    def __init__(self, client: "APIClient", url: str) -> None:
+    def __init__(self, client: "APIClient", url: str, config: Path | None = None) -> None:
         self._client = client
+        self.config = config
+        """Docker's configuration file with the logins for registries; None for that of the server's user."""
         self._threads = ThreadPoolExecutor(THREADS, "docker")
         self._slow = ThreadPoolExecutor(SLOW_THREADS, "docker-slow")
         self.url = url
@@ -71,20 +76,26 @@ class Engine:
         return verb
 
     def lines(
-        self, path: str, body: bytes, query: Mapping[str, str]
-    ) -> Callable[["APIClient"], Iterator[dict[str, Any]]]:
-        """A verb that posts a tar and gives the JSON objects that come back, as they come."""
+        self,
+        path: str,
+        body: Iterable[bytes],
+        query: Mapping[str, str],
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        silent_seconds: float | None = None,
+    ) -> "LineStream":
+        """Posts a tar in pieces; blocks until the engine has begun to answer. What the pieces raise ends it.
+        `silent_seconds`: how long no line may come."""
 
-        def verb(client: "APIClient") -> Iterator[dict[str, Any]]:
+        def verb(client: "APIClient") -> "requests.Response":
             url = f"{client.base_url}/v{client.api_version}{path}"
-            kind = {"Content-Type": "application/x-tar"}
-            with client.post(
-                url, data=body, params=query, headers=kind, stream=True, timeout=(client.timeout, None)
-            ) as response:
-                _check(response)
-                yield from _objects(response)
+            sent = {"Content-Type": "application/x-tar", **headers}
+            limits = (client.timeout, silent_seconds)
+            response = client.post(url, data=body, params=query, headers=sent, stream=True, timeout=limits)
+            _check(response)
+            return response
 
-        return verb
+        return LineStream(self.do(verb))
 
     def watch(self, filters: Mapping[str, list[str]]) -> "EventStream":
         """Opens the stream of events; blocks until the engine has begun it."""
@@ -125,7 +136,7 @@ class Engine:
             raise unreachable(self.url, plain_reason(error)) from error
 
 
-def connect(url: str | None, *, call_seconds: float) -> Engine:
+def connect(url: str | None, *, call_seconds: float, config: Path | None = None) -> Engine:
     """Blocks for one question. InvalidSetting without the package, StartFailed when nobody answers."""
     try:
         import docker
@@ -147,7 +158,7 @@ def connect(url: str | None, *, call_seconds: float) -> Engine:
         client = docker.APIClient(**arguments, version="auto", timeout=int(call_seconds), max_pool_size=4 * THREADS)
     except (requests.RequestException, docker.errors.DockerException, OSError) as error:
         raise unreachable(address, plain_reason(error)) from error
-    return Engine(client, address)
+    return Engine(client, address, config)
 
 
 def _knock(address: str) -> None:
@@ -172,6 +183,13 @@ class _Stream:
             raw: Any = self._response.raw
             connection = raw._fp.fp.raw  # the package itself goes this way
             getattr(connection, "_sock", connection).shutdown(socket.SHUT_RDWR)
+
+
+class LineStream(_Stream):
+    """JSON objects as they come, until the end."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return _objects(self._response)
 
 
 class EventStream(_Stream):
@@ -236,6 +254,8 @@ class Watcher:
         self._happened = happened
         self._loop = asyncio.get_running_loop()
         self._left = threading.Event()
+        self.up = False
+        """The engine tells its events at the moment."""
         self._stream: EventStream | None = None
         threading.Thread(target=self._watch, name="docker-events", daemon=True).start()
 
@@ -262,10 +282,12 @@ class Watcher:
         try:
             if self._left.is_set():
                 return
+            self.up = True
             self._tell(self._connected)
             for event in stream:
                 self._tell(self._happened, event)
         finally:
+            self.up = False
             stream.close()
 
     def _tell(self, what: Callable[..., None], *arguments: object) -> None:
@@ -286,15 +308,18 @@ def _check(response: Any) -> None:
 def plain_reason(error: BaseException) -> str:
     """The cause at the bottom, without the layers of libraries around it."""
     causes: list[BaseException] = []
+    seconds = re.search(r"Read timed out\. \(read timeout=(\d+)", str(error))
+    if seconds is not None:
+        return f"it took the question and did not answer within {seconds[1]} s"
     look: BaseException | None = error
     while look is not None and look not in causes:
         causes.append(look)
         look = look.__cause__ or look.__context__ or next((a for a in look.args if isinstance(a, BaseException)), None)
     for cause in reversed(causes):
         if isinstance(cause, FileNotFoundError):
-            return "there is no such socket; is it running?"
+            return NO_SOCKET
         if isinstance(cause, PermissionError):
-            return "this user may not use it"
+            return NOT_ALLOWED
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror.lower()
     return str(error)

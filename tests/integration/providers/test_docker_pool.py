@@ -96,6 +96,10 @@ def container_of(provider: DockerProvider, replica: str = "a") -> str:
     return found.record.container
 
 
+async def log_of(provider: DockerProvider) -> str:
+    return "\n".join([line.text async for line in provider.logs(a_launch("a").function)])
+
+
 async def inspected(engine: Engine, container: str) -> Any:
     return await engine.call(lambda client: client.inspect_container(container))
 
@@ -194,6 +198,17 @@ async def test_the_exact_memory_limit_and_the_processor_follow_when_it_is_ready(
     assert (host["MemorySwap"], host["CpuQuota"]) == (100 * 2**20, 50_000)
 
 
+async def test_too_little_memory_for_python_is_raised_with_a_note_in_the_log(
+    provider: DockerProvider, watch: Watching
+) -> None:
+    await ready(provider, watch(provider), pool=pool(memory_mib=64), limits=Limits(memory_mib=10))
+    async with asyncio.timeout(10):
+        while "limits.memory: 10Mi is less than Python and this runtime need; it has 48Mi" not in await log_of(
+            provider
+        ):
+            await asyncio.sleep(0.05)
+
+
 EATEN = "bytearray(300 * 2**20).count(1)"
 CHILD = (
     "__import__('subprocess').run([__import__('sys').executable, '-c', 'bytearray(300 * 2**20).count(1)'], check=True)"
@@ -215,6 +230,9 @@ async def test_out_of_memory_is_told_with_the_limit(
     else:
         with pytest.raises(AssertionError, match="500"):
             await call(address, CHILD)
+        async with asyncio.timeout(10):
+            while "out of memory, limit 128Mi: a process" not in await log_of(provider):
+                await asyncio.sleep(0.05)
         await call(address, "__import__('threading').Timer(0.1, os._exit, (1,)).start()")
     ended = await watching.until(Ended, "a")
     assert (ended.reason, ended.detail) == ("out-of-memory", "out of memory, limit 128Mi")

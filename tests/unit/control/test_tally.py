@@ -40,7 +40,6 @@ def test_what_never_began_does_not_end() -> None:
 
 async def test_a_start_for_which_no_node_has_room_is_waited_for_no_end() -> None:
     launcher = Launcher(FakeProvider(nodes=()), ControlSettings())
-    await launcher.open()
     spec = FunctionSpec(name="f", image="i")
     bundle = Bundle(digest="d", environment="e", template="python3-http", contract="http")
     revision = Revision(id="r", number=1, spec=spec, bundle=bundle, created_at=0)

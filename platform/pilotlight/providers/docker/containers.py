@@ -38,6 +38,8 @@ STANDBY = PREFIX + "standby"
 
 MIN_MEMORY_MIB = 6
 """Engines refuse less."""
+MIN_POOLED_MEMORY_MIB = 48
+"""A zygote and its child that has loaded nothing have 20 to 25; with less the kernel would kill them."""
 MIN_CPU_MILLI = 10
 """The kernel refuses a quota under 1 ms in 100."""
 CPU_PERIOD = 100_000
@@ -113,14 +115,16 @@ def name_of(owner: str, replica: str) -> str:
     return f"pilotlight-{owner}-{replica}"
 
 
-def bounds(launch: Launch, options: DockerSettings) -> Bounds:
+def bounds(launch: Launch, options: DockerSettings, *, least_mib: int = MIN_MEMORY_MIB) -> Bounds:
+    """`least_mib`: what a container of this kind needs at least."""
     notes: list[str] = []
     memory, cpu = launch.limits.memory_mib, launch.limits.cpu_milli
     if memory is None:
         memory = options.memory_mib
-    if memory is not None and memory < MIN_MEMORY_MIB:
-        notes.append(f"limits.memory: {memory}Mi is less than a container can have; it has {MIN_MEMORY_MIB}Mi")
-        memory = MIN_MEMORY_MIB
+    if memory is not None and memory < least_mib:
+        why = "a container can have" if least_mib == MIN_MEMORY_MIB else "Python and this runtime need"
+        notes.append(f"limits.memory: {memory}Mi is less than {why}; it has {least_mib}Mi")
+        memory = least_mib
     if cpu is not None and cpu < MIN_CPU_MILLI:
         notes.append(f"limits.cpu: {cpu}m is less than a container can have; it has {MIN_CPU_MILLI}m")
         cpu = MIN_CPU_MILLI

@@ -141,6 +141,10 @@ class EngineNode:
             name=self.name, cpu_milli=int(self.about["NCPU"]) * 1000, memory_mib=self.about["MemTotal"] // 2**20
         )
 
+    @property
+    def is_up(self) -> bool:
+        return self._watcher.up
+
     async def open(self) -> None:
         """Adopt what runs. StartFailed when the engine says nothing of its events."""
         try:
@@ -270,6 +274,8 @@ class EngineNode:
         if replica is not None:
             if event.action == "oom":
                 replica.oom_at = event.time
+                if replica.is_pooled:
+                    asyncio.get_running_loop().call_later(FAILED_SECONDS / 5, self._killed_in, replica)
             elif event.action == "die":
                 self.died(replica, event.exit_code)
         elif event.action == "die" and (zygote := self.pools.spare(event.container)) is not None:
@@ -296,6 +302,24 @@ class EngineNode:
     def _said_ready(self, replica: Replica, word: ReadyWord) -> None:
         self._became_ready(replica, word.slots, {**replica.phases, **word.phases})
         self._drop(self._limit(replica))
+        for note in replica.record.notes:
+            self._note(replica, note)
+
+    def _note(self, replica: Replica, text: str) -> None:
+        """A line of ours in the log that it writes itself."""
+        files = self.common.files
+
+        def write() -> None:
+            files.settle()  # it may have no name yet
+            files.note(replica.record.function, replica.id, text)
+
+        self._drop(asyncio.to_thread(write))
+
+    def _killed_in(self, replica: Replica) -> None:
+        """The kernel killed something in it for memory, and it goes on: what the function started, not itself."""
+        if not replica.dying and replica.id in self.replicas:
+            limit = f", limit {replica.record.memory_mib}Mi" if replica.record.memory_mib else ""
+            self._note(replica, f"out of memory{limit}: a process that the function started was killed")
 
     def _said_failing(self, replica: Replica) -> None:
         asyncio.get_running_loop().call_later(FAILED_SECONDS, self._end_failed, replica)

@@ -21,7 +21,7 @@ from pilotlight.config import DockerSettings
 from pilotlight.core.errors import StartFailed, StorageFull
 from pilotlight.providers.base import Launch
 from pilotlight.providers.docker.berths import Berths, Claim
-from pilotlight.providers.docker.containers import FUNCTION_DIR, SECRETS_DIR, bounds
+from pilotlight.providers.docker.containers import FUNCTION_DIR, MIN_POOLED_MEMORY_MIB, SECRETS_DIR, bounds
 from pilotlight.providers.docker.pools import Pools
 from pilotlight.providers.docker.replica import Channel, Replica, pooled_record
 from pilotlight.providers.docker.zygote import ContainerZygote, NotLaunched
@@ -76,7 +76,7 @@ class PooledStarter:
             frame = encode(self._message(launch, variables))
             unsent = frame[parts.channel.send(frame) :]  # what is larger than the socket's buffer waits for its reader
             await zygote.launch(launch.function, launch.revision, parts.theirs)
-            given = bounds(launch, self.options)
+            given = bounds(launch, self.options, least_mib=MIN_POOLED_MEMORY_MIB)
             claim = Claim(
                 replica=launch.id,
                 zygote=zygote.id,

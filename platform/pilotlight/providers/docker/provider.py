@@ -64,7 +64,9 @@ class DockerProvider:
         self._closing = False
 
     async def nodes(self) -> Sequence[Node]:
-        return [node.node() for node in self._opened()]
+        """Without those whose engine is away; all of them when there is no other: who starts there is told why not."""
+        nodes = self._opened()
+        return [node.node() for node in nodes if node.is_up] or [node.node() for node in nodes]
 
     async def prepare(self, pool: Pool, count: int) -> None:
         """Each engine that sockets can be passed to has spares of its own. Other images have a paused standby on each

@@ -1,5 +1,5 @@
-"""Paused standbys: for images without our runtime, one container of a revision that has started, and was then stopped in
-the middle of doing nothing. Unpausing it takes milliseconds where a start takes hundreds.
+"""Paused standbys: for images without our runtime, a container of a revision that has started, and was then stopped
+while it did nothing. Unpausing it takes milliseconds where a start takes hundreds.
 
 It is made like a replica, with the variables and secrets of the last start of its revision, and becomes one by a claim.
 A secret that was changed since, or another variable, makes it worthless: it is removed, and the start is a plain one.
@@ -21,6 +21,7 @@ from pilotlight.providers.base import Launch
 from pilotlight.providers.docker.containers import Record, launch_variables, record_of
 from pilotlight.providers.docker.folders import Folders
 from pilotlight.providers.docker.probe import until_ready
+from pilotlight.providers.docker.replica import Replica
 from pilotlight.providers.docker.starting import Starter
 from pilotlight.providers.docker.usage import read_usage
 from pilotlight.providers.docker.watchdogs import variables_of
@@ -61,7 +62,7 @@ class Standbys:
         """Ids of those that are being made."""
         self._dying: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
-        self._closed = False
+        self._closed = self._left = False
 
     def prepare(self, revision: str, count: int) -> None:
         if count:
@@ -130,7 +131,7 @@ class Standbys:
         return revision in self._wanted
 
     def leave(self) -> None:
-        self._closed = True
+        self._closed = self._left = True
         for task in (*self._making.values(), *self._dying):
             task.cancel()
 
@@ -155,8 +156,9 @@ class Standbys:
         id_ = "s" + secrets.token_hex(6)
         record: Record | None = None
         self.busy.add(id_)
+        starting = self._loop.create_task(self._starter.start(replace(pattern, id=id_), standby=True))
         try:
-            replica, _phases = await self._starter.start(replace(pattern, id=id_), standby=True)
+            replica, _phases = await asyncio.shield(starting)
             record = replica.record
             async with asyncio.timeout(READY_SECONDS):
                 found = await until_ready(record.asked)
@@ -174,10 +176,16 @@ class Standbys:
             if record is not None:
                 await self._discard(record.container, id_)
         except asyncio.CancelledError:
-            if record is not None and not self._closed:
-                await asyncio.shield(self._discard(record.container, id_))
+            if not self._left:
+                await asyncio.shield(self._undo(starting, id_))
         finally:
             self.busy.discard(id_)
+
+    async def _undo(self, starting: "asyncio.Task[tuple[Replica, dict[str, float]]]", id_: str) -> None:
+        """An engine finishes what it has begun, so only afterwards can it be removed."""
+        with suppress(PilotlightError, Refused):
+            replica, _phases = await starting
+            await self._discard(replica.record.container, id_)
 
     def _drop(self, standby: Standby) -> None:
         self._spawn(self._gone(standby))

@@ -43,8 +43,8 @@ class Starter:
         self._init = init
 
     async def start(self, launch: Launch, *, standby: bool = False) -> tuple[Replica, dict[str, float]]:
-        """The replica, and the milliseconds of what was done for it. StartFailed or RevisionFailed otherwise. `standby`:
-        it will be nobody's for a while."""
+        """The replica, and the milliseconds of what was done for it. StartFailed or RevisionFailed otherwise.
+        `standby`: it will be nobody's for a while."""
         secrets, launch = launch.secrets, replace(launch, secrets=for_the_function(launch.secrets))
         if launch.image is None:
             raise Unsupported("the docker provider runs images; this revision is a bundle", field="image")
