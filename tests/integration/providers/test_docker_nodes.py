@@ -1,0 +1,128 @@
+"""Several engines, each a node: the machine's, and a second one that comes and goes."""
+
+import gc
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilotlight.config import DockerSettings, Settings
+from pilotlight.core.errors import StartFailed
+from pilotlight.engine.client import DEFAULT_URL
+from pilotlight.providers.base import BecameReady, Ended, Launch, Pool
+from pilotlight.providers.docker import DockerProvider
+from tests.engines import docker_engine, environment_image
+from tests.provider_support import Installation, Watch, a_launch, call, eventually, installed
+from tests.second_engine import SecondEngine, second_engine
+
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker-faults"), pytest.mark.timeout(300)]
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def second() -> Iterator[SecondEngine]:
+    with second_engine() as made:
+        made.load(environment_image())
+        yield made
+
+
+@pytest.fixture(scope="module")
+def installation() -> Iterator[Installation]:
+    with installed() as made:
+        yield made
+
+
+@pytest.fixture
+async def opened(second: SecondEngine, installation: Installation) -> AsyncIterator[Open]:
+    docker_engine()
+    data_dir = Path(tempfile.mkdtemp(prefix="pilotlight-data-"))
+    made: list[DockerProvider] = []
+
+    async def start() -> DockerProvider:
+        docker = DockerSettings(pull="never", slots=4, engines=(DEFAULT_URL, f"other={second.url}"))
+        made.append(
+            DockerProvider(settings=Settings(data_dir=data_dir, docker=docker), bundle_dir=installation.bundle_dir)
+        )
+        await made[-1].open()
+        return made[-1]
+
+    yield start
+    if made:
+        await made[-1].close(keep=False)
+    shutil.rmtree(data_dir)
+
+
+def pooled(replica: str, node: str) -> Launch:
+    pool = Pool(environment="env", namespace="test", image=environment_image())
+    return a_launch(replica, node=node, bundle="eval", pool=pool, image=None)
+
+
+async def test_replicas_run_on_the_node_that_they_were_placed_on_and_are_found_there_again(opened: Open) -> None:
+    provider = await opened()
+    assert [node.name for node in await provider.nodes()] == ["local", "other"]
+    watching = Watch(provider)
+    for name, launch in {
+        "a": a_launch("a", node="local"),
+        "b": a_launch("b", node="other"),
+        "c": pooled("c", "local"),
+        "d": pooled("d", "other"),
+    }.items():
+        running = await provider.start(launch)
+        await watching.until(BecameReady, name, 60)
+        assert running.node == launch.node
+        assert await call(running.address, "1 + 1", "/eval") == "2"
+    watching.cancel()
+    provider._leave()
+    again = await opened()
+    assert {(each.id, each.node, each.ready) for each in await again.list()} == {
+        ("a", "local", True),
+        ("b", "other", True),
+        ("c", "local", True),
+        ("d", "other", True),
+    }
+    watching = Watch(again)
+    for name in ("a", "b", "c", "d"):
+        await again.stop(name, grace_seconds=5)
+        assert (await watching.until(Ended, name)).reason == "stopped"
+    watching.cancel()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning")
+async def test_a_node_whose_engine_is_away_takes_no_starts_until_it_is_back(opened: Open, second: SecondEngine) -> None:
+    provider: DockerProvider = await opened()
+    watching = Watch(provider)
+    await provider.start(pooled("on-the-other", "other"))
+    await watching.until(BecameReady, "on-the-other", 60)
+    second.end()
+    try:
+        await eventually(lambda: not provider._nodes["other"].is_up, 30)
+        assert [node.name for node in await provider.nodes()] == ["local"]
+        with pytest.raises(StartFailed) as refused:
+            await provider.start(a_launch("late", node="other"))
+        assert refused.value.slug == "engine-unreachable"
+        running = await provider.start(pooled("here", "local"))
+        await watching.until(BecameReady, "here", 60)
+        assert await call(running.address, "1 + 1") == "2"
+    finally:
+        second.start()
+    await eventually(lambda: provider._nodes["other"].is_up, 60)
+    assert [node.name for node in await provider.nodes()] == ["local", "other"]
+    # It restores what ran, so the replica is the one from before.
+    assert {each.id for each in await provider.list()} == {"on-the-other", "here"}
+    watching.cancel()
+    gc.collect()  # the docker package leaves the socket of a refused connection to the collector, which warns
+
+
+async def test_an_engine_that_cannot_be_reached_is_named(second: SecondEngine) -> None:
+    data_dir = Path(tempfile.mkdtemp(prefix="pilotlight-data-"))
+    docker = DockerSettings(engines=(DEFAULT_URL, "gone=unix:///nowhere/engine.sock"))
+    provider = DockerProvider(settings=Settings(data_dir=data_dir, docker=docker))
+    try:
+        with pytest.raises(StartFailed, match=r"unix:///nowhere/engine\.sock cannot be reached"):
+            await provider.open()
+    finally:
+        await provider.close(keep=False)
+        shutil.rmtree(data_dir)
