@@ -51,7 +51,9 @@ class RouterSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSettings:
     spares: int = 2
-    """Forked children that a zygote keeps ready. One hides a fork (2 ms), the second a call that comes right after."""
+    """Forked children that a zygote keeps ready. One hides a fork (2 ms), the second a call that comes right after.
+    With `provider: docker` so many containers with a zygote (some 20 MiB, and what it imports) for each environment,
+    namespace, set of start-up variables and size of memory."""
 
     idle_end_seconds: float = 900.0
     """Zygotes and replicas end themselves without requests and without word from a control plane for this long."""
@@ -77,8 +79,9 @@ class BuildSettings:
     """Builds at once; each is mostly one process of uv."""
 
     arguments: tuple[str, ...] = ()
-    """NAME=VALUE, given to each Dockerfile that declares them: a mirror of npm (NPM_CONFIG_REGISTRY) or of Go's modules.
-    They are no secrets: an image keeps them in its history. pip's index, certificates and proxies come by themselves."""
+    """NAME=VALUE, given to each Dockerfile that declares them: a mirror of npm (NPM_CONFIG_REGISTRY), or of Go's
+    modules. They are no secrets: an image keeps them in its history. pip's index, certificates and proxies come by
+    themselves."""
 
     buildkit: Literal["auto", "never"] = "auto"
     """BuildKit, where Docker's client program and its plugin buildx are there, builds what has secrets and what other
@@ -109,15 +112,16 @@ class ControlSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskSettings:
-    """What can be made again (bundles, environments, caches) is removed when it takes too much room; what a function
-    refers to never is. Logs have their own bounds."""
+    """What can be made again (bundles, environments, caches, images that were built) is removed when it takes too much
+    room; what a function refers to never is. Logs have their own bounds."""
 
     budget_mib: int = 20 * 1024
     """Some twenty environments with a deep-learning framework, or thousands of small ones."""
 
     free_mib: int = 1024
     """What is not referenced goes, also within the budget, when less than this (or a twentieth of a small disk) is
-    free: the store, logs and the next build need room, and others who write to that disk do not know of our budget."""
+    free, on the data directory's disk or on that of an engine's images: the store, logs and the next build need room,
+    and others who write there do not know of our budget."""
 
     min_age_seconds: float = 3600.0
     """What was built or used within this time stays: it may be about to be deployed. More than a build's timeout."""
@@ -154,15 +158,19 @@ class DockerSettings:
     gateway: str | None = None
     """Where containers reach the router, as `http://HOST:PORT`; functions are told it in PILOTLIGHT_GATEWAY. None makes
     the router listen at the gateway of each namespace's network, at the public port, for functions alone; where this
-    machine is not that gateway (an engine elsewhere, in a virtual machine, or without root), functions are told none."""
+    machine is not that gateway (an engine elsewhere, in a virtual machine, without root), functions are told none."""
 
     build_network: str | None = None
-    """The engine's network for the steps of a build; None takes the engine's default. `host` where its bridge has no way
-    out to a package index."""
+    """The engine's network for the steps of a build; None takes the engine's default. `host` where its bridge has no
+    way out to a package index."""
 
     standbys: int = 1
     """Paused containers kept ready for each function whose image is not of our templates, 0 or 1: a call to a cold one
     then waits for milliseconds. Each holds the memory that its function needs when idle."""
+
+    standby_memory_mib: int | None = None
+    """Memory that all paused containers of a node may hold together; the one that was made longest ago goes first. None
+    for a quarter of the node's."""
 
     run_as: str = "10001:10001"
     """Who runs in images that name no user of their own, or root. Images with a user keep it. `0:0` is root, for images

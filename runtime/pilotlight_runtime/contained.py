@@ -32,6 +32,7 @@ class ContainedZygote(Zygote):
         self._path = path
         self._dial_at = 0.0
         self._dial_pause = FIRST_PAUSE
+        self._dialled_at = 0.0
         self._oom_kills = oom_kills()
         self.exit_code = 0
 
@@ -54,13 +55,16 @@ class ContainedZygote(Zygote):
             if error.errno != errno.EAGAIN:
                 self._dial_pause = min(self._dial_pause * 2, LONGEST_PAUSE)
             return
+        self._dialled_at = time.monotonic()
         self._connection = ControlConnection(sock)
         self._send(self._hello())
 
     def _disconnect(self) -> None:
+        now = time.monotonic()
         if self._connection is not None:
-            self._dial_at = time.monotonic() + FIRST_PAUSE
-            self._dial_pause = FIRST_PAUSE
+            lasted = now - self._dialled_at > LONGEST_PAUSE
+            self._dial_pause = FIRST_PAUSE if lasted else min(self._dial_pause * 2, LONGEST_PAUSE)
+            self._dial_at = now + self._dial_pause
         super()._disconnect()
 
     def _obey(self, message: Message, fds: list[int]) -> None:

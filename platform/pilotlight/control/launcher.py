@@ -48,23 +48,23 @@ def new_id() -> str:
 
 def pool_of(revision: Revision, live: Iterable[Revision]) -> Pool:
     """The pool that serves the revision: shared with the live revisions that have the same environment, namespace and
-    start-up variables, so it imports what any of them does."""
+    start-up variables (and memory class, in containers), so it imports what any of them does."""
     key = _pool_key(revision)
     modules = set(revision.bundle.preimports)
     for other in live:
         if _pool_key(other) == key:
             modules.update(other.bundle.preimports)
-    environment, namespace, variables = key
+    spec = revision.spec
     # A spare's root file system is what the server says.
-    image = None if revision.spec.readonly_root_filesystem is False else revision.bundle.environment_image
+    image = None if spec.readonly_root_filesystem is False else revision.bundle.environment_image
     return Pool(
-        environment=environment,
-        namespace=namespace,
+        environment=revision.bundle.environment,
+        namespace=spec.namespace,
         preimports=tuple(sorted(modules)),
-        variables=variables,
+        variables=startup_variables(spec.environment),
         image=image,
         # Where functions are processes one zygote serves all sizes.
-        memory_mib=None if image is None else memory_class(revision.spec.limits.memory_mib()),
+        memory_mib=None if image is None else memory_class(spec.limits.memory_mib()),
         revision=revision.id if image is None and revision.bundle.image is not None else None,
     )
 
@@ -238,8 +238,7 @@ class Launcher:
         demand = demand_of(revision)
         sums = {node: list(demands.values()) for node, demands in self._demands.items()}
         rooms = [
-            Room(node=n.name, cpu_milli=n.cpu_milli, memory_mib=n.memory_mib, used=used_by(sums, n.name))
-            for n in nodes
+            Room(node=n.name, cpu_milli=n.cpu_milli, memory_mib=n.memory_mib, used=used_by(sums, n.name)) for n in nodes
         ]
         placement = place(demand, rooms)
         self._demands.setdefault(placement.node, {})[replica] = demand
@@ -277,6 +276,8 @@ _HINTS = {
 }
 
 
-def _pool_key(revision: Revision) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    spec = revision.spec
-    return revision.bundle.environment, spec.namespace, startup_variables(spec.environment)
+def _pool_key(revision: Revision) -> tuple[object, ...]:
+    """What spares have in common beside their imports. What these take counts against a container's memory."""
+    spec, bundle = revision.spec, revision.bundle
+    memory = None if bundle.environment_image is None else memory_class(spec.limits.memory_mib())
+    return bundle.environment, spec.namespace, startup_variables(spec.environment), bundle.environment_image, memory

@@ -126,6 +126,8 @@ class Running:
     phases: Mapping[str, float] = field(default_factory=dict)
     reuse_idle_seconds: float = 300.0
     """An idle connection to it is not used again after this long."""
+    notes: tuple[str, ...] = ()
+    """What it was given differently from what was asked for, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

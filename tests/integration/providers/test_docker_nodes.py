@@ -18,7 +18,13 @@ from tests.engines import docker_engine, environment_image
 from tests.provider_support import Installation, Watch, a_launch, call, eventually, installed
 from tests.second_engine import SecondEngine, second_engine
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker-faults"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.xdist_group("docker-faults"),
+    pytest.mark.timeout(300),
+    # The docker package leaves the socket of a refused connection to the collector, which warns.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning"),
+]
 Open = Callable[..., Any]
 
 
@@ -90,7 +96,6 @@ async def test_replicas_run_on_the_node_that_they_were_placed_on_and_are_found_t
     watching.cancel()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning")
 async def test_a_node_whose_engine_is_away_takes_no_starts_until_it_is_back(opened: Open, second: SecondEngine) -> None:
     provider: DockerProvider = await opened()
     watching = Watch(provider)
@@ -113,12 +118,35 @@ async def test_a_node_whose_engine_is_away_takes_no_starts_until_it_is_back(open
     # It restores what ran, so the replica is the one from before.
     assert {each.id for each in await provider.list()} == {"on-the-other", "here"}
     watching.cancel()
-    gc.collect()  # the docker package leaves the socket of a refused connection to the collector, which warns
+    gc.collect()
 
 
-async def test_an_engine_that_cannot_be_reached_is_named(second: SecondEngine) -> None:
+async def test_a_node_that_is_away_at_the_start_joins_later_and_what_ran_there_is_gone(
+    opened: Open, second: SecondEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first: DockerProvider = await opened()
+    await first.start(pooled("left", "other"))
+    first._leave()
+    monkeypatch.setattr("pilotlight.providers.docker.provider.JOIN_SECONDS", 0.5)
+    second.end()
+    try:
+        provider: DockerProvider = await opened()
+        assert [node.name for node in await provider.nodes()] == ["local"]
+        assert await provider.list() == []
+    finally:
+        second.start()
+    await eventually(lambda: "other" in provider._nodes, 60)
+    watching = Watch(provider)
+    await provider.start(pooled("here", "other"))
+    await watching.until(BecameReady, "here", 60)
+    assert [each.id for each in await provider.list()] == ["here"]
+    watching.cancel()
+    gc.collect()
+
+
+async def test_an_engine_that_cannot_be_reached_is_named() -> None:
     data_dir = Path(tempfile.mkdtemp(prefix="pilotlight-data-"))
-    docker = DockerSettings(engines=(DEFAULT_URL, "gone=unix:///nowhere/engine.sock"))
+    docker = DockerSettings(engines=("gone=unix:///nowhere/engine.sock",))
     provider = DockerProvider(settings=Settings(data_dir=data_dir, docker=docker))
     try:
         with pytest.raises(StartFailed, match=r"unix:///nowhere/engine\.sock cannot be reached"):

@@ -17,8 +17,10 @@ from pilotlight.core.errors import StartFailed
 from pilotlight.engine.client import Engine
 from pilotlight.providers.base import BecameReady, Ended, Launch, Limits, Pool, Provider
 from pilotlight.providers.docker import DockerProvider
+from pilotlight.providers.docker.adoption import Adoption
 from pilotlight.providers.docker.containers import OWNER, POOL, STANDBY
-from tests.engines import TEST_IMAGE, docker_engine, environment_image
+from pilotlight.providers.docker.zygote import NotLaunched
+from tests.engines import TEST_IMAGE, context, docker_engine, environment_image
 from tests.provider_support import Installation, Watch, a_launch, call, eventually, installed
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
@@ -193,9 +195,9 @@ async def test_the_exact_memory_limit_and_the_processor_follow_when_it_is_ready(
     limits = Limits(memory_mib=100, cpu_milli=500)
     await ready(provider, watch(provider), pool=pool(memory_mib=128), limits=limits)
     async with asyncio.timeout(10):
-        while (host := (await inspected(engine, container_of(provider)))["HostConfig"])["Memory"] != 100 * 2**20:
+        while (host := (await inspected(engine, container_of(provider)))["HostConfig"])["CpuQuota"] != 50_000:
             await asyncio.sleep(0.02)
-    assert (host["MemorySwap"], host["CpuQuota"]) == (100 * 2**20, 50_000)
+    assert (host["Memory"], host["MemorySwap"]) == (100 * 2**20, 100 * 2**20)
 
 
 async def test_too_little_memory_for_python_is_raised_with_a_note_in_the_log(
@@ -307,6 +309,82 @@ async def test_where_no_spare_can_be_made_the_functions_own_image_runs(
     await provider.prepare(broken, 0)
     address = await ready(provider, watch(provider), "b", pool=broken, image=TEST_IMAGE)
     assert address.startswith("tcp:")
+
+
+async def test_a_launch_that_a_zygote_did_not_take_goes_to_the_next_one_and_can_be_reached(
+    provider: DockerProvider, watch: Watching
+) -> None:
+    await provider.prepare(pool(), 2)
+    (node,) = provider._nodes.values()
+    await eventually(lambda: len(node.pools.idle(pool())) == 2, 60)
+    first = node.pools.idle(pool())[0]
+
+    async def refuses(*_: object) -> None:
+        raise NotLaunched("it hung up")
+
+    first.launch = refuses  # type: ignore[method-assign, assignment]
+    address = await ready(provider, watch(provider))
+    await eventually(lambda: not Path(first.berth.socket_dir).exists(), 30)
+    assert await call(address, "1 + 1") == "2"
+
+
+async def test_a_container_that_a_bundle_reached_before_a_crash_becomes_nobody_elses(
+    provider: DockerProvider, opened: Open, watch: Watching, installation: Installation
+) -> None:
+    await provider.prepare(pool(), 1)
+    (node,) = provider._nodes.values()
+    await eventually(lambda: len(node.pools.idle(pool())) == 1, 60)
+    (spare,) = node.pools.idle(pool())
+    provider._berths.fill(spare.berth, installation.bundle_dir("hello") / "function", {"token": b"s3cret"})
+    provider._leave()
+    second = await opened()
+    address = await ready(second, watch(second))
+    assert container_of(second) != spare.container
+    assert await call(address, "os.listdir('/var/openfaas/secrets')") == "[]"
+    assert not Path(spare.berth.secrets_dir).exists()
+
+
+async def test_an_image_cannot_pass_for_a_spare_by_its_labels(
+    provider: DockerProvider, opened: Open, watch: Watching, engine: Engine, tmp_path: Path
+) -> None:
+    """What a spare's id names is removed with it."""
+    (tmp_path / "precious").touch()
+    labels = f"""LABEL dev.pilotlight.zygote={tmp_path} dev.pilotlight.pool='{{"environment":"x","namespace":"y"}}'"""
+    files = {"Dockerfile": f"FROM {TEST_IMAGE}\n{labels}\n".encode()}
+    await engine.call(
+        lambda client: b"".join(
+            client.build(fileobj=context(files), custom_context=True, tag="pilotlight-test-labels:1", rm=True)  # type: ignore[no-untyped-call]
+        )
+    )
+    watching = watch(provider)
+    await provider.start(foreign("a", image="pilotlight-test-labels:1"))
+    await watching.until(BecameReady, "a", 60)
+    container = container_of(provider)
+    provider._leave()
+    await engine.call(lambda client: client.kill(container))
+    second = await opened()
+    assert (await watch(second).until(Ended, "a")).signal == signal.SIGKILL
+    assert (tmp_path / "precious").exists()
+
+
+async def test_a_replica_that_dies_while_it_is_adopted_is_told(
+    provider: DockerProvider, opened: Open, watch: Watching, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching = watch(provider)
+    await ready(provider, watching)
+    container = container_of(provider)
+    provider._leave()
+    learn = Adoption._learn
+
+    async def dies(self: Adoption, replica: Any) -> None:
+        await learn(self, replica)
+        await self._node.engine.call(lambda client: client.kill(container))
+        await eventually(lambda: container in self._node._early, 10)
+
+    monkeypatch.setattr(Adoption, "_learn", dies)
+    second = await opened()
+    assert (await watch(second).until(Ended, "a")).signal == signal.SIGKILL
+    assert await second.list() == []
 
 
 async def test_a_replica_that_was_killed_from_outside_is_told_by_its_signal(

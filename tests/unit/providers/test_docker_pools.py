@@ -13,16 +13,16 @@ from pilotlight.config import DockerSettings
 from pilotlight.core.errors import InvalidSetting
 from pilotlight.providers.base import Pool, memory_class
 from pilotlight.providers.docker.berths import Berth, Berths, Claim, link_tree
-from pilotlight.providers.docker.containers import creation
+from pilotlight.providers.docker.containers import NO_LABELS, creation
 from pilotlight.providers.docker.ends import Death, how_a_pooled_one_ended, last_word
 from pilotlight.providers.docker.engines import engines_of
 from pilotlight.providers.docker.pool_containers import spare_creation, spare_of
 from pilotlight.providers.process.messages import ChildEnded, Ending
 from pilotlight_runtime.contained import LAST_WORDS
 from tests.provider_support import a_launch
-from tests.unit.providers.test_docker_containers import IMAGE, PLACE
+from tests.unit.providers.test_docker_containers import IMAGE, PLACE, created
 
-BERTH = Berth("z1", "/run/d/z/z1", "/data/containers/z1", "/run/s/z1")
+BERTH = Berth("0123abcd", "/run/d/z/z1", "/data/containers/z1", "/run/s/z1")
 POOL = Pool(
     environment="e", namespace="n", image="env:1", variables=(("TZ", "UTC"),), memory_mib=256, devices=("GPU-1",)
 )
@@ -57,14 +57,28 @@ def test_a_spare_sees_three_folders_and_can_write_to_none() -> None:
 
 
 def test_a_spares_labels_tell_the_next_control_plane_its_pool() -> None:
-    assert spare_of({"Config": {"Labels": spare()["Labels"]}}) == ("z1", POOL)
+    assert spare_of({"Config": {"Labels": spare()["Labels"]}}) == ("0123abcd", POOL)
 
 
 @pytest.mark.parametrize(
-    "labels", [None, {}, {"dev.pilotlight.zygote": "z1"}, {"dev.pilotlight.zygote": "z", "dev.pilotlight.pool": "{"}]
+    "labels",
+    [None, {}, {"dev.pilotlight.zygote": "z1"}, {"dev.pilotlight.zygote": "0123abcd", "dev.pilotlight.pool": "{"}],
 )
 def test_what_is_no_spare_is_none(labels: dict[str, str] | None) -> None:
     assert spare_of({"Config": {"Labels": labels}}) is None
+
+
+@pytest.mark.parametrize("zygote", ["/etc", "../../etc", "", "z1", "0123ABCD", "0123abcd/"])
+def test_no_label_of_an_image_becomes_a_path(zygote: str, tmp_path: Path) -> None:
+    labels = {**spare()["Labels"], "dev.pilotlight.zygote": zygote}
+    assert spare_of({"Config": {"Labels": labels}}) is None
+    with pytest.raises(ValueError, match="no zygote's id"):
+        Berths(tmp_path, tmp_path, tmp_path).of(zygote)
+
+
+def test_every_container_says_of_all_our_labels_what_they_are() -> None:
+    """It inherits its image's, which may be anything."""
+    assert set(spare()["Labels"]) == set(created()["Labels"]) == set(NO_LABELS)
 
 
 def test_devices_of_a_launch_are_asked_for_by_their_ids() -> None:
@@ -115,7 +129,8 @@ def word(status: int, **changes: Any) -> ChildEnded:
     [
         ({"word": word(0x0300)}, "exit", "exited with code 3"),
         ({"word": word(9, oom=True), "memory_mib": 128}, "out-of-memory", "out of memory, limit 128Mi"),
-        ({"word": word(0x0100, oom=True)}, "out-of-memory", "out of memory"),
+        ({"word": word(0x0100, oom=True), "oom_lately": True}, "out-of-memory", "out of memory"),
+        ({"word": word(0x0100, oom=True)}, "exit", "exited with code 1"),
         ({"word": word(0, oom=True)}, "exit", "exited with code 0"),
         ({"word": word(15), "stopping": True}, "stopped", "stopped: killed by signal 15 (SIGTERM)"),
         ({"word": word(9, oom=True), "stopping": True}, "stopped", "stopped: killed by signal 9 (SIGKILL)"),
@@ -153,22 +168,37 @@ def test_a_tree_is_linked_whole_and_nothing_but_files_and_folders(tmp_path: Path
     assert (target / "handler.py").stat().st_ino == (source / "handler.py").stat().st_ino
 
 
+def test_a_berth_that_a_claim_has_reached_is_no_spares_any_more(tmp_path: Path) -> None:
+    """A crash between the files and the launch: the next function must not find them."""
+    for folder in ("run/docker", "data", "secrets", "bundle"):
+        (tmp_path / folder).mkdir(parents=True)
+    berths = Berths(tmp_path / "run", tmp_path / "data", tmp_path / "secrets")
+    berths.claim_folders()
+    (tmp_path / "bundle/handler.py").touch()
+    for id_, bundle, values in (("00000001", "bundle", {}), ("00000002", "secrets", {"token": b"x"})):
+        berth = berths.make(id_)
+        assert berths.is_fresh(id_)
+        berths.fill(berth, tmp_path / bundle if bundle == "bundle" else tmp_path / "run/docker/r", values)
+        assert not berths.is_fresh(id_)
+
+
 def test_berths_are_swept_with_everything_but_those_that_are_known(tmp_path: Path) -> None:
     run, data = tmp_path / "run", tmp_path / "data"
     for folder in (run / "docker", data, tmp_path / "secrets"):
         folder.mkdir(parents=True)
     berths = Berths(run, data, tmp_path / "secrets")
     berths.claim_folders()
-    for name in ("kept", "gone"):
+    kept, gone = "0123abcd", "s0123456789ab"
+    for name in (kept, gone):
         berths.make(name)
         berths.write(_claim(name))
         Path(berths.replica_socket(f"replica-{name}")).touch()
-    berths.sweep({"kept"})
-    assert [claim.zygote for claim in berths.claims()] == ["kept"]
-    assert berths.is_whole("kept")
-    assert not Path(berths.of("gone").socket_dir).exists()
-    assert Path(berths.replica_socket("replica-kept")).exists()
-    assert not Path(berths.replica_socket("replica-gone")).exists()
+    berths.sweep({kept})
+    assert [claim.zygote for claim in berths.claims()] == [kept]
+    assert berths.is_fresh(kept)
+    assert not Path(berths.of(gone).socket_dir).exists()
+    assert Path(berths.replica_socket(f"replica-{kept}")).exists()
+    assert not Path(berths.replica_socket(f"replica-{gone}")).exists()
 
 
 def _claim(zygote: str) -> Claim:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pilotlight.providers.docker.berths import Claim
+from pilotlight.providers.docker.berths import Claim, is_zygote_id
 from pilotlight.providers.docker.containers import is_standby, record_of
 from pilotlight.providers.docker.pool_containers import spare_of
 from pilotlight.providers.docker.probe import ask
@@ -62,15 +62,24 @@ class Adoption:
         if is_standby(inspected):
             return self._node.standbys.adopt(inspected)
         spare = spare_of(inspected)
-        if spare is None or not inspected["State"]["Running"] or not self._common.berths.is_whole(spare[0]):
+        if spare is None or not inspected["State"]["Running"] or not self._common.berths.is_fresh(spare[0]):
             return False
         self._node.pools.adopt(self._meet(inspected))
         return True
 
     async def _remove(self, inspected: Mapping[str, Any]) -> None:
+        """With all that lies on this machine for it."""
         await self._node.burial.remove(inspected["Id"])
-        if (spare := spare_of(inspected)) is not None:
-            await asyncio.to_thread(self._common.berths.drop, spare[0])
+        spare, record = spare_of(inspected), record_of(inspected)
+        id_ = spare[0] if spare is not None else record.id if record is not None else ""
+        await asyncio.to_thread(self._forget, id_)
+
+    def _forget(self, id_: str) -> None:
+        claim = next((each for each in self._common.berths.claims() if each.zygote == id_), None)
+        if is_zygote_id(id_):
+            self._common.berths.drop(id_, None if claim is None else claim.replica)
+        if id_:
+            self._common.folders.drop(id_)
 
     async def resync(self, listed: Listed, known: Sequence[Replica], spares: Sequence[ContainerZygote]) -> None:
         """`known` and `spares` are what ran before the list was made."""
@@ -90,7 +99,7 @@ class Adoption:
                 node.standbys.died(container)
         # Also those that came while the list was made.
         ours = {each.record.container for each in (*known, *node.replicas.values())} | node.standbys.containers()
-        ours |= {each.container for each in (*spares, *node.pools.all())}
+        ours |= {each.container for each in (*spares, *node.pools.all())} | node.in_hand
         busy = {*node.starting, *node.ending, *node.standbys.busy}
         for container, inspected in there.items():
             spare = spare_of(inspected)
@@ -106,7 +115,7 @@ class Adoption:
         if record is not None and record.started and not record.running:
             self._node.died(Replica(record), quietly=True)
         else:
-            await self._node.burial.remove(inspected["Id"])
+            await self._remove(inspected)
 
     def _pooled(self, inspected: Mapping[str, Any], claim: Claim) -> Replica:
         zygote = self._meet(inspected)

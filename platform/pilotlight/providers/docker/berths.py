@@ -14,6 +14,8 @@ are links of the builder's: ten replicas with the same model have it once in the
 import errno
 import hashlib
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -27,6 +29,7 @@ from pilotlight.core.errors import InvalidInput
 from pilotlight.core.spec import FunctionKey
 from pilotlight.providers.docker.folders import SECRET_NAME, secrets_root
 
+_ID = re.compile(r"[0-9a-f]{8}|s[0-9a-f]{12}")
 _NOT_LINKED = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES)
 
 
@@ -81,25 +84,34 @@ class Berths:
             claim_private_dir(folder)
 
     def of(self, zygote: str) -> Berth:
+        if not is_zygote_id(zygote):
+            raise ValueError(f"{zygote!r} is no zygote's id")  # it becomes a part of paths that are removed
         return Berth(zygote, str(self._zygotes / zygote), str(self._bundles / zygote), str(self._secrets / zygote))
 
     def make(self, zygote: str) -> Berth:
         """Empty folders, which everybody inside may read."""
         berth = self.of(zygote)
-        for folder in (berth.socket_dir, berth.bundle_dir, berth.secrets_dir):
-            os.mkdir(folder, 0o755)
-            os.chmod(folder, 0o755)  # noqa: S103 (whoever the image's user is)
+        try:
+            for folder in (berth.socket_dir, berth.bundle_dir, berth.secrets_dir):
+                os.mkdir(folder, 0o755)
+                os.chmod(folder, 0o755)  # noqa: S103 (whoever the image's user is)
+        except BaseException:
+            self.drop(zygote)
+            raise
         return berth
 
-    def is_whole(self, zygote: str) -> bool:
-        """Its container's folders are there; a run directory may be lost while the engine goes on."""
+    def is_fresh(self, zygote: str) -> bool:
+        """Its container's folders are there (a run directory may be lost while the engine goes on), and hold nothing of
+        a claim that ended in a crash."""
         berth = self.of(zygote)
-        return all(os.path.isdir(folder) for folder in (berth.socket_dir, berth.bundle_dir, berth.secrets_dir))
+        if not all(os.path.isdir(folder) for folder in (berth.socket_dir, berth.bundle_dir, berth.secrets_dir)):
+            return False
+        return not os.listdir(berth.bundle_dir) and not os.listdir(berth.secrets_dir)
 
-    def fill(self, berth: Berth, bundle: Path, secrets: Mapping[str, bytes]) -> None:
+    def fill(self, berth: Berth, bundle: Path, values: Mapping[str, bytes]) -> None:
         """What a function brings: its files, and the values of its secrets."""
         link_tree(bundle, Path(berth.bundle_dir))
-        for name, value in secrets.items():
+        for name, value in values.items():
             if not SECRET_NAME.fullmatch(name):
                 raise InvalidInput(f"secret {name!r}: that is no name for a file", field="secrets")
             fd = os.open(f"{berth.secrets_dir}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
@@ -123,8 +135,11 @@ class Berths:
             with suppress(OSError, msgspec.MsgspecError):
                 yield msgspec.json.decode(path.read_bytes(), type=Claim)
 
+    def unlink_socket(self, replica: str) -> None:
+        _unlink(self.replica_socket(replica))
+
     def drop(self, zygote: str, replica: str | None = None) -> None:
-        """The claim goes last: what a crash leaves behind is still known by it."""
+        """The claim goes last: what a crash leaves behind is still known by it. `replica`: whose it was to its end."""
         berth = self.of(zygote)
         for folder in (berth.socket_dir, berth.bundle_dir, berth.secrets_dir):
             shutil.rmtree(folder, ignore_errors=True)
@@ -150,6 +165,19 @@ class Berths:
 
     def remove(self) -> None:
         shutil.rmtree(self._bundles, ignore_errors=True)
+
+
+def new_zygote_id() -> str:
+    return secrets.token_hex(4)
+
+
+def new_standby_id() -> str:
+    return "s" + secrets.token_hex(6)
+
+
+def is_zygote_id(text: str) -> bool:
+    """Also a standby's."""
+    return _ID.fullmatch(text) is not None
 
 
 def link_tree(source: Path, target: Path) -> None:

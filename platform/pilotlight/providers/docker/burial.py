@@ -1,6 +1,7 @@
 """What is done when a container has ended: find out why, tell it, write down what it printed, and remove it all."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from pilotlight.engine.failures import Refused
 from pilotlight.providers.base import Ended, LogLine
 from pilotlight.providers.docker.berths import Berths, Claim
 from pilotlight.providers.docker.containers import unix_seconds
-from pilotlight.providers.docker.ends import Death, how_a_pooled_one_ended, how_it_ended, last_word
+from pilotlight.providers.docker.ends import OOM_SECONDS, Death, how_a_pooled_one_ended, how_it_ended, last_word
 from pilotlight.providers.docker.folders import Folders
 from pilotlight.providers.docker.logs import ContainerLogs, archive
 from pilotlight.providers.docker.replica import Replica
@@ -89,19 +90,11 @@ class Burial:
     async def _bury_pooled(self, replica: Replica, claim: Claim, exit_code: int | None, *, quietly: bool) -> None:
         """Its log is a file already."""
         function = replica.record.function
-        last_lines = await asyncio.to_thread(self._files.last_lines, function, replica.id)
-        word = replica.status or await asyncio.to_thread(self._last_word, replica)
-        death = None if word else await self._autopsy(replica, exit_code)
-        ended = how_a_pooled_one_ended(
-            replica.id,
-            word=word,
-            cause=replica.cause,
-            death=death,
-            stopping=replica.stopping,
-            insisted_after=replica.insisted_after,
-            memory_mib=replica.record.memory_mib,
-            last_lines=last_lines,
-        )
+        try:
+            ended = await self._why_pooled(replica, exit_code)
+        except Exception as error:  # whatever it was: its end is told
+            log.warning("why it ended is not known", replica=replica.id, reason=str(error) or repr(error))
+            ended = Ended(id=replica.id, reason="lost", detail="nobody could say how it ended")
         if not quietly:
             self._tell(replica, ended)
         await self.remove(claim.container)
@@ -110,6 +103,25 @@ class Burial:
         await asyncio.to_thread(self._files.prune, function, self._running_of(function))
         await asyncio.to_thread(self._folders.drop, replica.id)
         await asyncio.to_thread(self._berths.drop, claim.zygote, replica.id)
+
+    async def _why_pooled(self, replica: Replica, exit_code: int | None) -> Ended:
+        last_lines: tuple[str, ...] = ()
+        with suppress(OSError):
+            last_lines = await asyncio.to_thread(self._files.last_lines, replica.record.function, replica.id)
+        word = replica.status or await asyncio.to_thread(self._last_word, replica)
+        if word is not None and word.oom and replica.oom_at is None:
+            await asyncio.sleep(OOM_WORD_SECONDS)
+        return how_a_pooled_one_ended(
+            replica.id,
+            word=word,
+            cause=replica.cause,
+            death=None if word else await self._autopsy(replica, exit_code),
+            stopping=replica.stopping,
+            insisted_after=replica.insisted_after,
+            memory_mib=replica.record.memory_mib,
+            oom_lately=replica.oom_at is not None and time.time() - replica.oom_at < OOM_SECONDS,
+            last_lines=last_lines,
+        )
 
     def _last_word(self, replica: Replica) -> ChildEnded | None:
         """What its zygote left in the engine's log, for us who did not listen. Blocks."""

@@ -144,7 +144,7 @@ def creation(launch: Launch, image: Mapping[str, Any], place: Place, options: Do
         "Hostname": name[:63],
         "User": user_of(image, options),
         "Env": [f"{key}={value}" for key, value in variables.items()],
-        "Labels": _labels(launch, place.owner, given, options) | ({STANDBY: "paused"} if place.standby else {}),
+        "Labels": _labels(launch, place, given, options),
         "Healthcheck": {"Test": ["NONE"]},  # a process every few seconds, for what the router sees by itself
         "ExposedPorts": {f"{PORT}/tcp": {}},
         "HostConfig": _host_config(launch, place, given, options),
@@ -165,9 +165,16 @@ def launch_variables(launch: Launch, *, with_secrets: bool) -> dict[str, str]:
     return {**launch.variables, **told, **ours, **secrets}
 
 
-def _labels(launch: Launch, owner: str, given: Bounds, options: DockerSettings) -> dict[str, str]:
-    return {
-        OWNER: owner,
+NO_LABELS = dict.fromkeys(
+    (OWNER, REPLICA, FUNCTION, REVISION, NODE, CONCURRENCY, CPU, MEMORY, NOTES, ZYGOTE, POOL, STANDBY), ""
+)
+"""A container inherits its image's labels, and an image may have any: none of ours is left to it."""
+
+
+def _labels(launch: Launch, place: Place, given: Bounds, options: DockerSettings) -> dict[str, str]:
+    return NO_LABELS | {
+        OWNER: place.owner,
+        STANDBY: "paused" if place.standby else "",
         REPLICA: launch.id,
         FUNCTION: launch.function,
         REVISION: launch.revision,
@@ -226,13 +233,15 @@ def user_of(image: Mapping[str, Any], options: DockerSettings) -> str:
 
 
 def is_standby(inspected: Mapping[str, Any]) -> bool:
-    return STANDBY in (inspected["Config"].get("Labels") or {})
+    return bool((inspected["Config"].get("Labels") or {}).get(STANDBY))
 
 
 def record_of(inspected: Mapping[str, Any]) -> Record | None:
     """Of what the engine says of a container; None when its labels are not as we write them."""
     labels = inspected["Config"].get("Labels") or {}
     state = inspected["State"]
+    if not labels.get(REPLICA):
+        return None
     try:
         return Record(
             id=labels[REPLICA],

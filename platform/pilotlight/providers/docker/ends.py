@@ -11,7 +11,7 @@ import msgspec
 from pilotlight.providers.base import Ended
 from pilotlight.providers.process.ends import Status
 from pilotlight.providers.process.ends import how_it_ended as how_a_process_ended
-from pilotlight.providers.process.messages import ChildEnded, Ending, Failed
+from pilotlight.providers.process.messages import ChildEnded, Ending, Failed, is_an_end
 from pilotlight_runtime.contained import LAST_WORDS
 
 OOM_SECONDS = 5.0
@@ -89,9 +89,11 @@ def how_a_pooled_one_ended(
     stopping: bool,
     insisted_after: float | None = None,
     memory_mib: int | None = None,
+    oom_lately: bool = False,
     last_lines: tuple[str, ...] = (),
 ) -> Ended:
-    """`word` is its zygote's, `cause` its own. Without its zygote's word what the engine knows has to do: `death`."""
+    """`word` is its zygote's, `cause` its own. Without its zygote's word what the engine knows has to do: `death`.
+    `oom_lately`: the kernel has killed something in its container for memory a moment ago."""
     if word is None and cause is None and death is not None:
         return how_it_ended(
             replica,
@@ -101,7 +103,7 @@ def how_a_pooled_one_ended(
             memory_mib=memory_mib,
             last_lines=last_lines,
         )
-    if word is not None and word.oom and word.status != 0 and not stopping:
+    if word is not None and _ended_of_memory(word, oom_lately) and not stopping:
         limit = f", limit {memory_mib}Mi" if memory_mib else ""
         cause = Ending(reason="out-of-memory", detail=f"out of memory{limit}")
     status = None
@@ -119,13 +121,18 @@ def how_a_pooled_one_ended(
     )
 
 
+def _ended_of_memory(word: ChildEnded, oom_lately: bool) -> bool:
+    """That the kernel killed at some time is not enough: a child of it may have been killed hours ago."""
+    return word.oom and (word.status & 0x7F == signal.SIGKILL or (oom_lately and word.status != 0))
+
+
 def last_word(lines: Iterable[str], replica: str) -> ChildEnded | None:
     """What a zygote prints when its replica has ended (pilotlight_runtime/contained.py)."""
     for line in lines:
         if line.startswith(LAST_WORDS):
             with suppress(msgspec.MsgspecError):
                 word = msgspec.json.decode(line.removeprefix(LAST_WORDS), type=ChildEnded)
-                if word.id == replica:
+                if word.id == replica and is_an_end(word.status):
                     return word
     return None
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from pilotlight.config import Settings
+from pilotlight.config import DockerSettings, Settings
 from pilotlight.core.errors import PilotlightError, StartFailed
 from pilotlight.core.spec import FunctionKey
 from pilotlight.engine.client import Engine, EngineEvent, Watcher
@@ -34,6 +34,7 @@ from pilotlight.providers.docker.standbys import Standbys
 from pilotlight.providers.docker.starting import Starter
 from pilotlight.providers.docker.surroundings import Images, Networks
 from pilotlight.providers.docker.usage import limit_cpu, limit_memory, read_usage
+from pilotlight.providers.docker.watchdogs import variables_of
 from pilotlight.providers.docker.zygote import ContainerZygote
 from pilotlight.providers.process.logfiles import LogFiles
 from pilotlight.providers.process.messages import ChildEnded
@@ -46,6 +47,12 @@ INSIST_SECONDS = 2.0
 """A kill that was not followed by an end is repeated after this; the engine may have been away."""
 FAILED_SECONDS = 5.0
 """A replica that said that it failed, or that it ends, must be gone after this."""
+
+
+def standby_budget_mib(options: DockerSettings, node_mib: int) -> float:
+    if not options.standbys:
+        return 0.0
+    return node_mib / 4 if options.standby_memory_mib is None else options.standby_memory_mib
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +87,12 @@ class EngineNode:
         """Deaths of containers that are being started, and are not known yet."""
         self._variables: dict[str, Mapping[str, str]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.in_hand: set[str] = set()
+        """Containers that were claimed and are no replicas yet."""
         self._connected = asyncio.Event()
         self._adopted = False
+        self._connections = 0
+        self._closing = False
         self.logs = ContainerLogs(engine)
         self.networks = Networks(engine, common.owner, options.reach)
         self.images = Images(engine, options.pull)
@@ -120,7 +131,11 @@ class EngineNode:
             init=init,
         )
         self.standbys = Standbys(
-            engine=engine, starter=self._starter, folders=common.folders, discard=self._discard_standby
+            engine=engine,
+            starter=self._starter,
+            folders=common.folders,
+            budget_mib=standby_budget_mib(options, self.node().memory_mib),
+            discard=self._discard_standby,
         )
         self._pooled = PooledStarter(
             berths=common.berths,
@@ -130,7 +145,8 @@ class EngineNode:
             options=options,
             idle_end_seconds=common.settings.pool.idle_end_seconds,
             watches_memory=about.get("MemoryLimit") is False,
-            discard=lambda zygote: self._drop(self.spares.discard(zygote)),
+            take=lambda zygote: self.in_hand.add(zygote.container),
+            discard=self._discard_claimed,
         )
         self._watcher = Watcher(
             engine, f"{OWNER}={common.owner}", connected=self._engine_connected, happened=self._happened
@@ -145,8 +161,8 @@ class EngineNode:
     def is_up(self) -> bool:
         return self._watcher.up
 
-    async def open(self) -> None:
-        """Adopt what runs. StartFailed when the engine says nothing of its events."""
+    async def open(self, *, late: bool = False) -> None:
+        """Adopt what runs, or (`late`) remove it. StartFailed when the engine says nothing of its events."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._connected.wait()
@@ -154,8 +170,15 @@ class EngineNode:
             raise StartFailed(
                 f"the Docker engine at {self.engine.url} says nothing of its events", slug="engine-unreachable"
             ) from None
-        await Adoption(self).adopt(await self.listed())
+        listed = await self.listed()
+        if late:
+            await asyncio.gather(*(self.burial.remove(container["Id"]) for container in listed))
+        else:
+            await Adoption(self).adopt(listed)
         self._adopted = True
+        self._early.clear()
+        if self._connections > 1:  # the engine was away meanwhile
+            await self._resync()
 
     async def start(self, launch: Launch) -> Replica:
         """Idempotent. What is half done when the caller is cancelled is finished, and found by its id."""
@@ -195,6 +218,7 @@ class EngineNode:
 
     async def close(self) -> None:
         """Everything of ours is ended and removed."""
+        self._closing = True
         await self.standbys.stop()
         await self.pools.stop()
         if starting := tuple(self.starting.values()):
@@ -203,8 +227,7 @@ class EngineNode:
         await asyncio.gather(*(self.stop(each, grace) for each in tuple(self.replicas)))
         if ending := tuple(self.ending.values()):
             await asyncio.wait(ending)
-        for container in await self.listed():
-            await self.burial.remove(container["Id"])
+        await asyncio.gather(*(self.burial.remove(container["Id"]) for container in await self.listed()))
         await self.networks.remove()
 
     def leave(self) -> None:
@@ -242,8 +265,6 @@ class EngineNode:
         elif replica.channel is not None:
             replica.phases = dict(phases or {})
             replica.listen(self._said_ready, self._said_failing)
-            if replica.status is not None:
-                self.died(replica)
         elif replica.is_ready:
             self._drop(self._limit(replica))
         else:
@@ -266,6 +287,7 @@ class EngineNode:
 
     def _engine_connected(self) -> None:
         self._connected.set()
+        self._connections += 1
         if self._adopted:
             self._drop(self._resync())
 
@@ -282,7 +304,7 @@ class EngineNode:
             self._drop(self._spare_died(zygote))
         elif event.action == "die" and self.standbys.died(event.container):
             pass
-        elif event.action == "die" and self.starting:
+        elif event.action == "die" and (self.starting or not self._adopted):
             self._early[event.container] = event
 
     def _greeted(self, zygote: ContainerZygote) -> None:
@@ -355,21 +377,24 @@ class EngineNode:
             await asyncio.wait([self.ending[launch.id]])
         replica, phases = await self._try(launch)
         self.add(replica, phases=phases)
+        self.in_hand.discard(replica.record.container)
         return replica
 
     async def _try(self, launch: Launch) -> tuple[Replica, dict[str, float]]:
         """From its pool where there is one, or from what stands by; else as a container of its own."""
-        if launch.pool.image is not None:
+        options = self.common.settings.docker
+        if launch.pool.image is not None and (options.read_only or not launch.read_only_root):
             try:
                 secrets = for_the_function(launch.secrets)
                 variables = await self._image_variables(launch.image)
                 return await self._pooled.start(replace(launch, secrets=secrets), variables)
             except NoPool as none:
-                if launch.image is None:
+                if launch.image is None or self._closing:
                     raise StartFailed(f"no replica was started: {none}") from none
                 log.info("started without a pool", replica=launch.id, reason=str(none))
         started = await self._unpaused(launch) or await self._starter.start(launch)
-        self.standbys.seen(launch)
+        if launch.pool.revision is not None:
+            self.standbys.seen(launch)
         return started
 
     async def _unpaused(self, launch: Launch) -> tuple[Replica, dict[str, float]] | None:
@@ -387,17 +412,26 @@ class EngineNode:
             paused=True,
             slots=standby.slots or standby.record.concurrency,
         )
+        self.in_hand.add(claim.container)
         try:
             await asyncio.to_thread(self.common.berths.write, claim)
             await self.standbys.unpause(standby)
-        except (Refused, OSError):
-            await self._discard_standby(standby.record.container, standby.record.id)
+        except (Refused, PilotlightError, OSError) as error:
+            log.warning("standby not unpaused", replica=launch.id, reason=str(error))
+            await asyncio.to_thread(self.common.berths.drop, claim.zygote)  # first: it is nobody's
+            self.in_hand.discard(claim.container)
+            self._drop(self._discard_standby(claim.container, claim.zygote))
             return None
         record = standby.record.claimed(launch.id)
         return Replica(record, claim=claim), {"unpause": (time.perf_counter() - began) * 1000}
 
+    def _discard_claimed(self, zygote: ContainerZygote) -> None:
+        self.in_hand.discard(zygote.container)
+        self._drop(self.spares.discard(zygote))
+
     async def _discard_standby(self, container: str, id_: str) -> None:
-        await self.burial.remove(container)
+        with suppress(PilotlightError):  # an engine that is away has it removed when it is back
+            await self.burial.remove(container)
         await asyncio.to_thread(self.common.folders.drop, id_)
         await asyncio.to_thread(self.common.berths.drop, id_)
 
@@ -411,16 +445,19 @@ class EngineNode:
     async def _limit(self, replica: Replica) -> None:
         """What would slow down a start, or is not known of a spare: its processor time, its exact memory."""
         record = replica.record
+        if replica.is_pooled and record.memory_mib is not None:
+            mib = record.memory_mib
+            await self._try_limit(replica, "memory", lambda client: limit_memory(client, record.container, mib))
+        if record.cpu_milli is not None:
+            milli = record.cpu_milli
+            await self._try_limit(replica, "cpu", lambda client: limit_cpu(client, record.container, milli))
+
+    async def _try_limit(self, replica: Replica, what: str, verb: Callable[[Any], None]) -> None:
         try:
-            if record.cpu_milli is not None:
-                milli = record.cpu_milli
-                await self.engine.call(lambda client: limit_cpu(client, record.container, milli))
-            if replica.is_pooled and record.memory_mib is not None:
-                mib = record.memory_mib
-                await self.engine.call(lambda client: limit_memory(client, record.container, mib))
+            await self.engine.call(verb)
         except (Refused, PilotlightError) as error:
             if not replica.dying:
-                log.warning("limit not set", replica=replica.id, reason=str(error))
+                log.warning("limit not set", replica=replica.id, limit=what, reason=str(error))
 
     async def _signal(self, replica: Replica, name: str) -> None:
         """By its zygote, which works without the engine, too; else by the engine. One that has ended already is found
@@ -461,8 +498,13 @@ class EngineNode:
         """It goes on by itself."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._dropped)
         return task
+
+    def _dropped(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("in the background", node=self.name, reason=str(error) or repr(error))
 
     def _started(self, replica: str, task: "asyncio.Task[Replica]") -> None:
         del self.starting[replica]
@@ -492,9 +534,10 @@ class EngineNode:
         standby = None if pool.revision is None else self.standbys.of(pool.revision)
         if standby is not None:
             return Warm(kind="paused", ready=1, memory_mib=standby.memory_mib)
-        if self.common.settings.docker.standbys:
-            return Warm(kind="paused", why="its standby is made after its next start")
-        return Warm(kind="none", why="the server is set to keep none (docker.standbys)")
+        return Warm(
+            kind="paused" if self.common.settings.docker.standbys else "none",
+            why="" if pool.revision is None else self.standbys.why_not(pool.revision),
+        )
 
     async def _memory(self, container: str) -> float:
         with suppress(Refused, PilotlightError):
@@ -513,11 +556,12 @@ class EngineNode:
         if image is None:
             return {}
         if image not in self._variables:
-            with suppress(Refused, PilotlightError):
+            try:
                 found = await self.engine.call(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
-                pairs = (each.partition("=") for each in (found["Config"].get("Env") or ()))
-                self._variables[image] = {name: value for name, _, value in pairs}
-        return self._variables.get(image, {})
+            except (Refused, PilotlightError) as error:
+                raise NoPool(f"the engine does not say what {image} is: {error}") from error
+            self._variables[image] = variables_of(found["Config"].get("Env") or ())
+        return self._variables[image]
 
     def prepare(self, pool: Pool, count: int) -> None:
         if pool.image is not None:

@@ -8,10 +8,11 @@ import msgspec
 
 from pilotlight.config import DockerSettings
 from pilotlight.providers.base import Limits, Pool
-from pilotlight.providers.docker.berths import Berth
+from pilotlight.providers.docker.berths import Berth, is_zygote_id
 from pilotlight.providers.docker.containers import (
     BOOTSTRAP,
     FUNCTION_DIR,
+    NO_LABELS,
     NODE,
     OWNER,
     POOL,
@@ -63,7 +64,8 @@ def spare_creation(
         "Hostname": "function",
         "User": user_of(image, options),
         "Env": [f"{name}={value}" for name, value in pool.variables],
-        "Labels": {
+        "Labels": NO_LABELS
+        | {
             OWNER: owner,
             ZYGOTE: berth.id,
             NODE: node,
@@ -80,6 +82,8 @@ def spare_creation(
 def spare_of(inspected: Mapping[str, Any]) -> tuple[str, Pool] | None:
     """The zygote's id and its pool, if the container came from a pool."""
     labels = inspected["Config"].get("Labels") or {}
+    if not is_zygote_id(labels.get(ZYGOTE, "")):
+        return None
     try:
         return labels[ZYGOTE], msgspec.json.decode(labels[POOL], type=Pool)
     except (KeyError, msgspec.MsgspecError):

@@ -2,7 +2,8 @@
 launch, a claim on record.
 
 This is the path that a waiting request waits for: no call of the engine, nothing that syncs to disk. Whatever dies in
-between, no replica lives on without a claim: the next control plane removes containers that it finds none of.
+between, no replica lives on without a claim: the next control plane removes a container that a launch, a bundle or a
+secret has reached, and that has none.
 """
 
 import asyncio
@@ -47,6 +48,8 @@ class PooledStarter:
     idle_end_seconds: float
     watches_memory: bool
     """The engine cannot limit memory: the replica watches its own."""
+    take: Callable[[ContainerZygote], object]
+    """It is claimed; until its replica is known, or it is discarded, nobody else may think that it is left over."""
     discard: Callable[[ContainerZygote], object]
 
     async def start(self, launch: Launch, variables: Mapping[str, str]) -> tuple[Replica, dict[str, float]]:
@@ -55,10 +58,12 @@ class PooledStarter:
         for left in reversed(range(TRIES)):
             began = time.perf_counter()
             zygote, waited = await self.pools.claim(launch.pool, launch.id)
+            self.take(zygote)
             had_spare = time.perf_counter()
             try:
                 replica = await self._launch(launch, zygote, variables)
             except BaseException as error:
+                self.berths.unlink_socket(launch.id)  # at once: the next try listens under the same name
                 self.discard(zygote)
                 if isinstance(error, NotLaunched) and left:
                     log.warning("spare not launched", replica=launch.id, reason=str(error))

@@ -5,7 +5,6 @@ starts; making one takes the engine some hundred milliseconds, and is never wait
 """
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -14,6 +13,7 @@ import structlog
 
 from pilotlight.core.errors import PilotlightError
 from pilotlight.providers.base import Pool
+from pilotlight.providers.docker.berths import new_zygote_id
 from pilotlight.providers.docker.zygote import ContainerZygote
 
 log = structlog.get_logger(__name__)
@@ -29,6 +29,12 @@ EARLY_SECONDS = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 HELLO_SECONDS = 30.0
 """To come up and import everything."""
+CLAIM_SECONDS = 60.0
+"""For a spare to be made and to come up, when there is none."""
+SILENT_SECONDS = 10.0
+"""A zygote that hung up dials again at once; one that does not is of no use."""
+UNHEARD, AGAIN_SECONDS = 2, 300.0
+"""So many spares that say nothing, and none that did, mean that sockets do not work here; for so long."""
 UNCLAIMED_SECONDS = 300.0
 """Adopted spares for whose pool nobody asks within this time are let go."""
 
@@ -46,8 +52,8 @@ class _Group:
     """Spares, by the pools of this key; they differ in what they import."""
     zygotes: dict[str, ContainerZygote] = field(default_factory=dict)
     making: int = 0
-    waiting: int = 0
-    """Launches that have found none."""
+    waiting: list[Pool] = field(default_factory=list)
+    """Those of launches that have found none."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a spare came, or one could not be made."""
     failures: int = 0
@@ -61,11 +67,8 @@ class _Group:
 
     @property
     def wish(self) -> Pool:
-        """With all imports that somebody asked for."""
-        return self.with_imports(*self.wanted)
-
-    def with_imports(self, *pools: Pool) -> Pool:
-        modules = {name for pool in (self.pool, *pools) for name in pool.preimports}
+        """With all imports that somebody asks for."""
+        modules = {name for pool in (*self.wanted, *self.waiting) for name in pool.preimports}
         return replace(self.pool, preimports=tuple(sorted(modules)))
 
     def take(self, pool: Pool) -> ContainerZygote | None:
@@ -94,37 +97,46 @@ class Pools:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._ever_greeted = False
+        self._unheard = 0
+        """Spares that said nothing, before the first that did."""
+        self._usable_again = 0.0
         self.unusable = ""
-        """Why this engine's containers cannot reach us, once that is known."""
+        """Why this engine's containers cannot reach us, as far as is known; it is tried again now and then."""
 
     async def claim(self, pool: Pool, replica: str) -> tuple[ContainerZygote, bool]:
         """One that covers the pool and waits, now the replica's; and whether it had to be made. NoPool otherwise."""
-        if self.unusable:
-            raise NoPool(self.unusable)
         group = self._group(pool)
         group.unclaimed_since = None
-        waited = False
-        group.waiting += 1
+        group.waiting.append(pool)
         try:
-            while (found := group.take(pool)) is None:
-                waited = True
-                group.changed.clear()
-                failures = group.failures
-                group.pool = group.with_imports(pool)
-                self._refill(group)
-                rest = group.not_before - self._loop.time()
-                if not group.making and not any(not each.hello for each in self._coming(group)) and rest > 0:
-                    raise NoPool(f"{group.last_words}; the next try is in {rest:.0f} s")
-                await group.changed.wait()
-                if group.failures > failures:
-                    raise NoPool(group.last_words)
+            async with asyncio.timeout(CLAIM_SECONDS):
+                found, waited = await self._await_spare(group, pool)
+        except TimeoutError:
+            raise NoPool(f"no spare was ready within {CLAIM_SECONDS:g} s") from None
         finally:
-            group.waiting -= 1
+            group.waiting.remove(pool)
         found.replica = replica
-        group.zygotes.pop(found.id)
-        self._born.pop(found.id, None)
+        self._forget(group, found)
         self._later(REFILL_SECONDS, group)
         return found, waited
+
+    async def _await_spare(self, group: _Group, pool: Pool) -> tuple[ContainerZygote, bool]:
+        waited = False
+        while True:
+            if self._closed or self.unusable:
+                raise NoPool(self.unusable or "the server is stopping")
+            if (found := group.take(pool)) is not None:
+                return found, waited
+            waited = True
+            group.changed.clear()
+            failures = group.failures
+            self._refill(group)
+            rest = group.not_before - self._loop.time()
+            if rest > 0 and not group.making and all(each.hello for each in self._coming(group)):
+                raise NoPool(f"{group.last_words}; the next try is in {rest:.0f} s")
+            await group.changed.wait()
+            if group.failures > failures:
+                raise NoPool(group.last_words)
 
     def prepare(self, pool: Pool, count: int) -> None:
         group = self._group(pool)
@@ -141,10 +153,11 @@ class Pools:
         if not group.wanted and group.unclaimed_since is None:
             group.unclaimed_since = self._loop.time()
         self._know(group, zygote)
+        self._loop.call_later(HELLO_SECONDS, self._overdue, zygote)
 
     def greeted(self, zygote: ContainerZygote) -> None:
         group = self._by_id.get(zygote.id)
-        self._ever_greeted = True
+        self._ever_greeted, self.unusable = True, ""
         if group is not None:
             group.failures, group.not_before = 0, 0.0
             group.changed.set()
@@ -153,9 +166,10 @@ class Pools:
     def gone(self, zygote: ContainerZygote, last_words: str) -> None:
         """A spare's container has ended."""
         group = self._by_id.pop(zygote.id, None)
+        zygote.close()
         if group is None or group.zygotes.pop(zygote.id, None) is None:
             return
-        if self._loop.time() - self._born.pop(zygote.id, 0.0) < EARLY_SECONDS:
+        if zygote.hello is None or self._loop.time() - self._born.pop(zygote.id, 0.0) < EARLY_SECONDS:
             self._failed(group, f"its zygote ended at once: {last_words}" if last_words else "its zygote ended at once")
         else:
             self._later(FIRST_PAUSE, group)
@@ -176,15 +190,23 @@ class Pools:
         return [zygote for group in self._groups.values() for zygote in group.zygotes.values()]
 
     def settle(self) -> None:
-        """To be called now and then: adopted spares that nobody wants are let go."""
-        for group in self._groups.values():
+        """To be called now and then: adopted spares that nobody wants are let go, and those that have hung up."""
+        now = self._loop.time()
+        if self.unusable and now > self._usable_again:
+            self.unusable, self._unheard = "", 0
+        for key, group in tuple(self._groups.items()):
+            for zygote in tuple(group.zygotes.values()):
+                if zygote.silent_since is not None and now - zygote.silent_since > SILENT_SECONDS:
+                    self._lose(group, zygote, "its zygote hung up")
             since = group.unclaimed_since
-            if since is not None and self._loop.time() - since > UNCLAIMED_SECONDS:
+            if since is not None and now - since > UNCLAIMED_SECONDS:
                 group.unclaimed_since = None
                 self._refill(group)
+            if not (group.wanted or group.zygotes or group.waiting or group.making):
+                del self._groups[key]
 
     def leave(self) -> None:
-        self._closed = True
+        self._close()
         for task in tuple(self._tasks):
             task.cancel()
         for zygote in self.all():
@@ -194,9 +216,14 @@ class Pools:
 
     async def stop(self) -> None:
         """No more are made; those under way are finished, so that the engine's list has them all."""
-        self._closed = True
+        self._close()
         if self._tasks:
             await asyncio.wait(tuple(self._tasks))
+
+    def _close(self) -> None:
+        self._closed = True
+        for group in self._groups.values():
+            group.changed.set()  # who waits is told
 
     def _group(self, pool: Pool) -> _Group:
         key = _key(pool)
@@ -219,7 +246,7 @@ class Pools:
             return
         wish = group.wish
         good = self._coming(group)
-        want = max(group.spares, group.waiting)
+        want = max(group.spares, len(group.waiting))
         if self._loop.time() < group.not_before:
             return
         while len(good) + group.making < want:
@@ -228,7 +255,7 @@ class Pools:
         if group.unclaimed_since is None:
             idle = sum(each.hello is not None for each in good)
             poor = [each for each in group.zygotes.values() if each not in good]
-            for zygote in (poor if idle >= group.spares else []) + good[max(want, 0) :]:
+            for zygote in (poor if idle >= group.spares else []) + good[want:]:
                 self._forget(group, zygote)
                 self._spawn(self._discard(zygote))
 
@@ -240,14 +267,17 @@ class Pools:
     async def _add(self, group: _Group, pool: Pool) -> None:
         try:
             async with self._room:
-                zygote = await self._make(secrets.token_hex(4), pool)
+                zygote = await self._make(new_zygote_id(), pool)
         except PilotlightError as error:
             group.making -= 1
             self._failed(group, error.detail)
             return
+        except Exception as error:  # whatever it was, it is not tried again at once
+            group.making -= 1
+            self._failed(group, str(error) or repr(error))
+            return
         except BaseException:
             group.making -= 1
-            group.changed.set()
             raise
         group.making -= 1
         self._know(group, zygote)
@@ -261,11 +291,16 @@ class Pools:
         group = self._by_id.get(zygote.id)
         if group is None or zygote.hello is not None or self._closed:
             return
+        why = f"its zygote said nothing for {HELLO_SECONDS:g} s"
+        self._unheard += 1
+        if not self._ever_greeted and self._unheard >= UNHEARD:
+            self.unusable = f"containers of this engine cannot reach the server's sockets: {why}"
+            self._usable_again = self._loop.time() + AGAIN_SECONDS
+        self._lose(group, zygote, why)
+
+    def _lose(self, group: _Group, zygote: ContainerZygote, why: str) -> None:
         self._forget(group, zygote)
         self._spawn(self._discard(zygote))
-        why = f"its zygote said nothing for {HELLO_SECONDS:g} s"
-        if not self._ever_greeted:
-            self.unusable = f"containers of this engine cannot reach the server's sockets: {why}"
         self._failed(group, why)
 
     def _failed(self, group: _Group, why: str) -> None:
@@ -287,7 +322,7 @@ class Pools:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if not task.cancelled() and (error := task.exception()) is not None and not self._closed:
             log.warning("spare container", reason=repr(error))
 
 

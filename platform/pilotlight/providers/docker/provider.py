@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from pilotlight.engine.client import connect
 from pilotlight.engine.failures import Refused
 from pilotlight.providers.base import Event, Gateway, Launch, LogLine, Node, Pool, Running, Usage, Warm
 from pilotlight.providers.docker.berths import Berths
+from pilotlight.providers.docker.containers import Record
 from pilotlight.providers.docker.engine_node import CONNECT_SECONDS, Common, EngineNode
 from pilotlight.providers.docker.engines import engines_of
 from pilotlight.providers.docker.folders import Folders
@@ -29,10 +31,14 @@ from pilotlight.providers.process.records import check_id
 
 log = structlog.get_logger(__name__)
 
+LOGS_SECONDS = 10.0
+"""How long somebody who reads logs waits for an engine."""
 SETTLE_SECONDS = 10.0
 """What ended a moment ago is written down before logs are read, unless it takes longer than this."""
 GUARD_SECONDS = 1.0
 """This often logs are bounded, and spares that nobody wants are looked for."""
+JOIN_SECONDS = 10.0
+"""A node whose engine was away at the start, while others were there, is asked for this often."""
 WORD_SECONDS = 60.0
 """Adopted replicas hear this often that there is a control plane; the others have it at the end of their channel."""
 
@@ -58,6 +64,7 @@ class DockerProvider:
             running_of=self._running_of,
         )
         self._nodes: dict[str, EngineNode] = {}
+        self._prepared: dict[Pool, int] = {}
         self._followers: dict[FunctionKey, set[Follower]] = {}
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()  # at most two for each replica
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,6 +80,10 @@ class DockerProvider:
         node that they have run on."""
         for node in self._opened():
             node.prepare(pool, count)
+        if count:
+            self._prepared[pool] = count
+        else:
+            self._prepared.pop(pool, None)
 
     async def warm(self, pool: Pool) -> Warm:
         found = [await node.warm(pool) for node in self._opened()]
@@ -141,8 +152,7 @@ class DockerProvider:
         follower = self._follower(function) if follow else None
         try:
             least = max(tail or 0, 1) if follow and tail is not None else tail
-            threads = (asyncio.to_thread(node.logs.lines, record, tail=least, since=since) for node, record in running)
-            found = await asyncio.gather(*threads)
+            found = await asyncio.gather(*(_printed(node, record, least, since) for node, record in running))
             ends = await self._files.ends(function, whole_lines=follow)
             written = [line async for line in self._files.written(function, ends, tail=tail, since=since)]
             for line in merged([written, *found], tail):
@@ -175,15 +185,7 @@ class DockerProvider:
         for claim in self._berths.claims():
             self._files.expect(claim.function, claim.replica, claim.spare_log)
         await asyncio.to_thread(self._files.begin)
-        options = self._settings.docker
-        for name, url in engines_of(options):
-            engine = await asyncio.to_thread(connect, url, call_seconds=options.call_seconds, config=options.config)
-            version, about = await engine.call(lambda client: (client.version(), client.info()))
-            node = self._nodes[name] = EngineNode(name, engine, about, self._common, init=has_init(version))
-            await node.open()
-            log.info("docker engine", node=name, url=engine.url, version=version.get("Version"))
-            for sentence in lacks(about):
-                log.warning("docker engine", node=name, lacks=sentence)
+        away = await self._join_all(engines_of(self._settings.docker))
         replicas = {replica.id for replica in self._replicas()}
         zygotes = {each.zygote.id for each in self._replicas() if each.zygote is not None}
         zygotes |= {spare.id for node in self._nodes.values() for spare in node.pools.all()}
@@ -193,6 +195,8 @@ class DockerProvider:
         self._berths.sweep(zygotes | standbys)
         self._spawn(self._guard())
         self._spawn(self._give_word())
+        for name, url in away:
+            self._spawn(self._join_later(name, url))
 
     async def close(self, *, keep: bool) -> None:
         self._closing = True
@@ -208,6 +212,43 @@ class DockerProvider:
             await asyncio.to_thread(self._folders.remove)
             await asyncio.to_thread(self._berths.remove)
         self._events.put_nowait(None)
+
+    async def _join_all(self, engines: Sequence[tuple[str, str | None]]) -> Sequence[tuple[str, str | None]]:
+        """Those that are away. Raises what is wrong with the last one when it is all of them."""
+        away = []
+        for name, url in engines:
+            try:
+                await self._join(name, url)
+            except PilotlightError as error:
+                away.append((name, url))
+                if len(away) == len(engines):
+                    raise
+                log.warning("a node is away", node=name, reason=error.detail)
+        return away
+
+    async def _join(self, name: str, url: str | None, *, late: bool = False) -> None:
+        """`late`: what runs there belongs to nobody, since it was not there when the others were asked."""
+        options = self._settings.docker
+        engine = await asyncio.to_thread(connect, url, call_seconds=options.call_seconds, config=options.config)
+        version, about = await engine.call(lambda client: (client.version(), client.info()))
+        node = EngineNode(name, engine, about, self._common, init=has_init(version))
+        try:
+            await node.open(late=late)
+        except BaseException:
+            node.leave()
+            raise
+        self._nodes[name] = node
+        log.info("docker engine", node=name, url=engine.url, version=version.get("Version"))
+        for sentence in lacks(about):
+            log.warning("docker engine", node=name, lacks=sentence)
+
+    async def _join_later(self, name: str, url: str | None) -> None:
+        while name not in self._nodes:
+            await asyncio.sleep(JOIN_SECONDS)
+            with suppress(PilotlightError, Refused):
+                await self._join(name, url, late=True)
+        for pool, count in self._prepared.items():
+            self._nodes[name].prepare(pool, count)
 
     def _tell(self, event: Event) -> None:
         self._events.put_nowait(event)
@@ -246,6 +287,7 @@ class DockerProvider:
             await asyncio.sleep(GUARD_SECONDS)
             for node in self._nodes.values():
                 node.pools.settle()
+                node.standbys.settle()
             pooled = [each for each in self._replicas() if each.is_pooled]
             paths = [self._files.path(each.record.function, each.id) for each in pooled]
             await asyncio.to_thread(self._files.settle)
@@ -273,6 +315,18 @@ class DockerProvider:
             node.leave()
         self._nodes.clear()
         self._files.leave()
+
+
+async def _printed(node: EngineNode, record: Record, tail: int | None, since: float | None) -> list[LogLine]:
+    """Of an engine that says nothing one line that says so, and sooner than its deadline is: somebody looks at it."""
+    try:
+        async with asyncio.timeout(LOGS_SECONDS):
+            return await node.engine.call(lambda _client: node.logs.lines(record, tail=tail, since=since), slow=True)
+    except TimeoutError:
+        why = f"the Docker engine at {node.engine.url} took the question and did not answer within {LOGS_SECONDS:g} s"
+    except PilotlightError as error:
+        why = error.detail
+    return [LogLine(time=time.time(), replica=record.id, stream="system", text=f"its lines are missing here: {why}")]
 
 
 def has_init(version: Mapping[str, Any]) -> bool:

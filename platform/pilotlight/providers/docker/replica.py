@@ -111,6 +111,7 @@ class Replica:
             slots=self.slots,
             phases=self.phases,
             reuse_idle_seconds=POOLED_REUSE_SECONDS if self.is_pooled else REUSE_IDLE_SECONDS,
+            notes=self.record.notes,
         )
 
     def event(self) -> BecameReady:

@@ -64,7 +64,11 @@ class Spares:
             berth = await asyncio.to_thread(self._berths.make, zygote)
         except OSError as error:
             raise StartFailed(f"no spare container was made: {error.strerror or error}") from error
-        made = self.meet(berth, pool)
+        try:
+            made = self.meet(berth, pool)
+        except OSError as error:
+            await asyncio.to_thread(self._berths.drop, zygote)
+            raise StartFailed(f"no spare container was made: {error.strerror or error}") from error
         try:
             try:
                 made.container = await self._create(berth, pool)
@@ -90,11 +94,10 @@ class Spares:
     async def discard(self, zygote: ContainerZygote) -> None:
         """It goes, with all that belongs to it. An engine that is away has it removed when it is back: nobody knows it
         then."""
-        replica = zygote.replica
         zygote.close()
         with suppress(PilotlightError):
             await self._remove(zygote.container or name_of_spare(self._owner, zygote.id))
-        await asyncio.to_thread(self._berths.drop, zygote.id, replica)
+        await asyncio.to_thread(self._berths.drop, zygote.id)
 
     def last_words(self, zygote: ContainerZygote) -> str:
         """The end of what it printed, in one line. Blocks."""

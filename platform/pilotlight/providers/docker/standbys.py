@@ -6,7 +6,6 @@ A secret that was changed since, or another variable, makes it worthless: it is 
 """
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from pilotlight.core.errors import PilotlightError
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused
 from pilotlight.providers.base import Launch
+from pilotlight.providers.docker.berths import new_standby_id
 from pilotlight.providers.docker.containers import Record, launch_variables, record_of
 from pilotlight.providers.docker.folders import Folders
 from pilotlight.providers.docker.probe import until_ready
@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 READY_SECONDS = 120.0
 LATER_SECONDS = 1.0
 """From a start to the making of the next standby: what was started has the processor to itself first."""
+UNCLAIMED_SECONDS = 300.0
+"""An adopted one that nobody wants within this time goes."""
 AGAIN_SECONDS = 60.0
 """After one that could not be made."""
 
@@ -45,9 +47,21 @@ class Standby:
 
 class Standbys:
     def __init__(
-        self, *, engine: Engine, starter: Starter, folders: Folders, discard: Callable[[str, str], Awaitable[None]]
+        self,
+        *,
+        engine: Engine,
+        starter: Starter,
+        folders: Folders,
+        budget_mib: float,
+        discard: Callable[[str, str], Awaitable[None]],
     ) -> None:
-        """`discard(container, id)`: it goes, with all that belongs to it."""
+        """`budget_mib`: memory of all that wait here, 0 for none at all. `discard(container, id)`: it goes, with all
+        that belongs to it."""
+        self._budget_mib = budget_mib
+        self._too_large: dict[str, float] = {}
+        """Revisions whose standby would not fit by itself, with its MiB."""
+        self._adopted: dict[str, float] = {}
+        """Revisions of standbys that an earlier control plane made, since when, until somebody wants them."""
         self._engine = engine
         self._starter = starter
         self._folders = folders
@@ -65,12 +79,14 @@ class Standbys:
         self._closed = self._left = False
 
     def prepare(self, revision: str, count: int) -> None:
+        self._adopted.pop(revision, None)
         if count:
             self._wanted[revision] = count
             self._refill(revision)
             return
         self._wanted.pop(revision, None)
         self._patterns.pop(revision, None)
+        self._too_large.pop(revision, None)
         if revision in self._making:
             self._making[revision].cancel()
         if (found := self._ready.pop(revision, None)) is not None:
@@ -78,8 +94,8 @@ class Standbys:
 
     def seen(self, launch: Launch) -> None:
         """One was started; the next one may be started like it."""
-        self._patterns[launch.revision] = launch
         if launch.revision in self._wanted:
+            self._patterns[launch.revision] = launch
             self._loop.call_later(LATER_SECONDS, self._refill, launch.revision)
 
     def take(self, launch: Launch) -> Standby | None:
@@ -103,6 +119,9 @@ class Standbys:
         record = record_of(inspected)
         if record is None or not inspected["State"].get("Paused") or record.revision in self._ready:
             return False
+        if not self._budget_mib:
+            return False
+        self._adopted[record.revision] = self._loop.time()
         note = self._folders.ready(record.id)
         variables = variables_of(inspected["Config"].get("Env") or ())
         self._ready[record.revision] = Standby(record, note.slots if note else None, 0.0, variables)
@@ -127,8 +146,19 @@ class Standbys:
     def containers(self) -> set[str]:
         return {standby.record.container for standby in self._ready.values()}
 
-    def wants(self, revision: str) -> bool:
-        return revision in self._wanted
+    def why_not(self, revision: str) -> str:
+        """Why there is none."""
+        if not self._budget_mib:
+            return "the server is set to keep none (docker.standbys)"
+        if (mib := self._too_large.get(revision)) is not None:
+            return f"it would take {mib:.0f} MiB of the {self._budget_mib:.0f} for all (docker.standby_memory_mib)"
+        return "its standby is made after its next start"
+
+    def settle(self) -> None:
+        """To be called now and then: what was adopted and nobody wants goes."""
+        for revision, since in tuple(self._adopted.items()):
+            if self._loop.time() - since > UNCLAIMED_SECONDS:
+                self.prepare(revision, 0)
 
     def leave(self) -> None:
         self._closed = self._left = True
@@ -148,12 +178,12 @@ class Standbys:
         pattern = self._patterns.get(revision)
         if self._closed or pattern is None or revision not in self._wanted:
             return
-        if revision not in self._ready and revision not in self._making:
+        if not {revision}.intersection((*self._ready, *self._making, *self._too_large)):
             task = self._making[revision] = self._loop.create_task(self._make(revision, pattern))
             task.add_done_callback(lambda _done: self._making.pop(revision, None))
 
     async def _make(self, revision: str, pattern: Launch) -> None:
-        id_ = "s" + secrets.token_hex(6)
+        id_ = new_standby_id()
         record: Record | None = None
         self.busy.add(id_)
         starting = self._loop.create_task(self._starter.start(replace(pattern, id=id_), standby=True))
@@ -166,20 +196,29 @@ class Standbys:
             await self._engine.call(lambda client: client.pause(replica.record.container))
             if revision not in self._wanted:
                 raise asyncio.CancelledError
-            memory = usage.memory_mib if usage else 0.0
-            self._ready[revision] = Standby(
-                record, found.slots, memory, launch_variables(pattern, with_secrets=bool(pattern.secrets))
-            )
+            variables = launch_variables(pattern, with_secrets=bool(pattern.secrets))
+            made = Standby(record, found.slots, usage.memory_mib if usage else 0.0, variables)
+            self._ready[revision] = made
+            self._keep_within_budget(revision, made)
         except (PilotlightError, Refused, TimeoutError, OSError) as error:
             log.warning("no standby", function=pattern.function, reason=str(error) or "it was not ready in time")
             self._loop.call_later(AGAIN_SECONDS, self._refill, revision)
             if record is not None:
-                await self._discard(record.container, id_)
+                with suppress(PilotlightError, Refused):
+                    await self._discard(record.container, id_)
         except asyncio.CancelledError:
             if not self._left:
                 await asyncio.shield(self._undo(starting, id_))
         finally:
             self.busy.discard(id_)
+
+    def _keep_within_budget(self, revision: str, made: Standby) -> None:
+        """The one that was made longest ago goes first; one that is too large by itself is not made again."""
+        if made.memory_mib > self._budget_mib:
+            self._too_large[revision] = made.memory_mib
+            self._drop(self._ready.pop(revision))
+        while sum(each.memory_mib for each in self._ready.values()) > self._budget_mib:
+            self._drop(self._ready.pop(next(iter(self._ready))))
 
     async def _undo(self, starting: "asyncio.Task[tuple[Replica, dict[str, float]]]", id_: str) -> None:
         """An engine finishes what it has begun, so only afterwards can it be removed."""

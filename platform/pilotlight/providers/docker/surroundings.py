@@ -20,7 +20,6 @@ from pilotlight.engine.registry_logins import is_login
 from pilotlight.link.messages import Door
 from pilotlight.providers.docker.containers import OWNER
 
-
 NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
 

@@ -20,6 +20,7 @@ from pilotlight_runtime.launch import Message
 
 LAUNCH_SECONDS = 10.0
 """A claim takes milliseconds; a zygote that needs this long is stuck."""
+REJECTED_SECONDS = 0.1
 
 
 class NotLaunched(Exception):
@@ -51,6 +52,9 @@ class ContainerZygote:
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
         self._answer: asyncio.Future[Launched] | None = None
+        self._closed = False
+        self.silent_since: float | None = None
+        """Since when it has hung up, by the loop's clock."""
         self._listener = listen(berth.socket)
         os.chmod(berth.socket, 0o666)  # noqa: S103 (whoever the image's user is; the folders above it are for us alone)
         self._listener.setblocking(False)
@@ -94,7 +98,10 @@ class ContainerZygote:
             self._wire.drain()
 
     def close(self) -> None:
-        """Let go of it; what it is told afterwards by the engine is another matter."""
+        """Let go of it, once or again; what the engine tells of it afterwards is another matter."""
+        if self._closed:
+            return
+        self._closed = True
         self._loop.remove_reader(self._listener)
         self._listener.close()
         if self._wire is not None:
@@ -109,8 +116,15 @@ class ContainerZygote:
             return
         if self._wire is not None or not self._is_first_process(sock):
             sock.close()
+            self._loop.remove_reader(self._listener)  # whoever dials without a pause is not heard all the time
+            self._loop.call_later(REJECTED_SECONDS, self._listen)
             return
+        self.silent_since = None
         self._wire = Wire(sock, self._message, self._silent)
+
+    def _listen(self) -> None:
+        if not self._closed:
+            self._loop.add_reader(self._listener, self._accept)
 
     def _is_first_process(self, sock: socket.socket) -> bool:
         """As far as can be known: a server that is in a container itself does not see other containers' pids."""
@@ -133,6 +147,7 @@ class ContainerZygote:
     def _silent(self) -> None:
         """It dials again, if it lives."""
         self._wire = None
+        self.silent_since = self._loop.time()
         self._fail("its zygote hung up")
 
     def _fail(self, why: str) -> None:

@@ -32,6 +32,8 @@ FILES, TOTAL_BYTES = 10, 100 * 2**20
 GUARD_BYTES, KEPT_BYTES = 4 * ROTATE_BYTES, ROTATE_BYTES
 """A log that its replica does not bound (it hangs, or the file's writer has outlived it) is cut to its last part."""
 CHUNK = 64 * 1024
+LINE_BYTES = 2**20
+"""A log is a file that its function can write what it likes into: a longer line is read in parts."""
 BATCH = 1000
 POLL_SECONDS = 0.2
 CLOCK_SLACK = 1.0
@@ -119,7 +121,7 @@ class LogFiles:
         path = self.path(function, replica)
         try:
             size = os.stat(path).st_size
-        except FileNotFoundError:
+        except OSError:
             return ()
         return tuple(line.text for line in _tail(path, size, count, most=CHUNK))
 
@@ -287,7 +289,7 @@ def _lines(path: str, end: int) -> Iterator[LogLine]:
 
 
 def _until(file: IO[bytes], end: int) -> Iterator[bytes]:
-    while (rest := end - file.tell()) > 0 and (line := file.readline(rest)):
+    while (rest := end - file.tell()) > 0 and (line := file.readline(min(rest, LINE_BYTES))):
         yield line
 
 

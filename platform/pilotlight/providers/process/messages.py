@@ -1,5 +1,6 @@
 """What zygotes and replicas say to the provider, as types. They run users' code: nothing they send is trusted."""
 
+import os
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -70,7 +71,7 @@ class Spares(_Tagged, frozen=True, kw_only=True, tag="spares"):
 
 
 class Ready(_Tagged, frozen=True, kw_only=True, tag="ready"):
-    slots: int
+    slots: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
     phases: dict[_Word, float] = {}
     runtime: str = ""
 
@@ -95,7 +96,15 @@ FromReplica = Ready | Failed | Ending
 
 def from_zygote(message: Message) -> FromZygote | None:
     """None for what is not understood: a newer runtime may say more than we know."""
-    return _convert(message, FromZygote)  # type: ignore[arg-type]
+    found = _convert(message, FromZygote)  # type: ignore[arg-type]
+    if isinstance(found, Hello):
+        return msgspec.structs.replace(found, ended=tuple(end for end in found.ended if is_an_end(end.status)))
+    return None if isinstance(found, ChildEnded) and not is_an_end(found.status) else found
+
+
+def is_an_end(status: int) -> bool:
+    """As waitpid has one: no other number says how a process ended."""
+    return 0 <= status <= 0xFFFF and (os.WIFEXITED(status) or os.WIFSIGNALED(status))
 
 
 def from_replica(message: Message) -> FromReplica | None:

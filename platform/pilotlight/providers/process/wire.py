@@ -12,6 +12,7 @@ from contextlib import suppress
 from pilotlight_runtime.launch import ChannelClosed, Frames, Message, encode
 
 MAX_UNSENT = 1024
+READ_BYTES, LAST_READS = 64 * 1024, 64
 
 
 class Wire:
@@ -26,7 +27,7 @@ class Wire:
         self._frames = Frames()
         self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()
         self._open = True
-        self._loop.add_reader(sock, self.drain)
+        self._loop.add_reader(sock, self._read)
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send, now or when there is room; the descriptors must stay open until an answer shows that they arrived.
@@ -48,17 +49,23 @@ class Wire:
             self._loop.add_writer(self._sock, self._flush)
 
     def drain(self) -> None:
-        """Take in everything that has arrived."""
-        while self._open:
-            try:
-                data = self._sock.recv(65536)
-            except BlockingIOError:
+        """Take in what has arrived: last words. Of a peer that goes on talking, a part."""
+        for _ in range(LAST_READS):
+            if not self._read():
                 return
-            except OSError:
-                data = b""
-            self._take(data)
-            if len(data) < 65536:
-                return
+
+    def _read(self) -> bool:
+        """One piece, so that a peer that talks without an end does not keep the loop; whether there may be more."""
+        if not self._open:
+            return False
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        self._take(data)
+        return len(data) == READ_BYTES
 
     def close(self) -> None:
         """Leave without a word; `closed` is not called."""
