@@ -14,6 +14,7 @@ import pytest
 import pilotlight_runtime
 from pilotlight_runtime import CallFailed, logs, outgoing_wire
 from pilotlight_runtime.current import Surroundings, surroundings
+from pilotlight_runtime.outgoing import Reply
 from pilotlight_runtime.outgoing_wire import close_kept
 from tests.integration.runtime.gateway import Gateway, gateway
 from tests.integration.runtime.zygote_harness import Zygote, until
@@ -187,11 +188,45 @@ async def test_an_async_call_that_takes_too_long_fails(router: Gateway) -> None:
 
 @pytest.mark.usefixtures("on_a_loop")
 async def test_a_gateway_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing_wire, "RESTART_SECONDS", 0.3)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("PILOTLIGHT_GATEWAY", f"http://127.0.0.1:{closed.getsockname()[1]}")
         with pytest.raises(CallFailed, match="the connection to"):
             await pilotlight_runtime.call("other")
+
+
+def test_a_server_that_is_restarted_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then nobody listens; on an event loop just so."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PILOTLIGHT_GATEWAY", f"http://127.0.0.1:{door.getsockname()[1]}")
+        replies: list[Reply] = []
+        calls = [
+            threading.Thread(target=lambda: replies.append(pilotlight_runtime.call("other"))),
+            threading.Thread(target=lambda: replies.append(asyncio.run(_called()))),
+        ]
+        for call in calls:
+            call.start()
+        calls[0].join(0.3)
+        assert all(call.is_alive() for call in calls)
+        door.listen()
+        for _ in calls:
+            _answer_once(door)
+        for call in calls:
+            call.join()
+    assert [reply.body for reply in replies] == [b"late"] * 2
+
+
+async def _called() -> Reply:
+    return await pilotlight_runtime.call("other")
+
+
+def _answer_once(door: socket.socket) -> None:
+    connection, _ = door.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nlate")
 
 
 def test_time_that_has_passed_is_not_waited_for(router: Gateway) -> None:

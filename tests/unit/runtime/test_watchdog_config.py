@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotlight_runtime.http1 import RequestHead
-from pilotlight_runtime.watchdog import variables_of
 from pilotlight_runtime.watchdog_config import BadVariable, parse_config, parse_duration
+from pilotlight_runtime.watchdog_program import variables_of
 
 
 def test_a_program_is_all_that_must_be_named() -> None:
@@ -26,7 +26,13 @@ def test_the_older_name_counts_where_the_newer_is_not_set() -> None:
         ({}, "fprocess: is not set"),
         ({"fprocess": "  "}, "fprocess: names no program"),
         ({"fprocess": "cat 'open"}, "fprocess: no closing quotation"),
-        ({"fprocess": "cat", "mode": "http"}, "mode: must be serializing or streaming, not 'http'"),
+        ({"fprocess": "cat", "mode": "inproc"}, "mode: must be serializing, streaming, http or static, not 'inproc'"),
+        ({"fprocess": "cat", "mode": "http"}, "upstream_url: is not set; with mode=http it says where"),
+        ({"fprocess": "x", "mode": "http", "upstream_url": "https://x:1"}, "upstream_url: must be like http://127"),
+        ({"fprocess": "x", "mode": "http", "upstream_url": "http://x:99999"}, "upstream_url: must be like http://127"),
+        ({"fprocess": "cat", "jwt_auth": "true"}, "jwt_auth: is not supported here; `auth: key`"),
+        ({"fprocess": "cat", "ready_path": "ready"}, "ready_path: must be a path that begins with /"),
+        ({"fprocess": "cat", "content_type": "a\nb"}, "content_type: must be what a header can hold"),
         ({"fprocess": "cat", "exec_timeout": "soon"}, "exec_timeout: must be seconds or a duration like 1m30s"),
         ({"fprocess": "cat", "port": "70000"}, "port: must be a whole number, at most 65535"),
         ({"fprocess": "cat", "max_inflight": "-1"}, "max_inflight: must be a whole number"),
@@ -37,6 +43,23 @@ def test_a_variable_that_is_wrong_is_named(variables: dict[str, str], sentence: 
     with pytest.raises(BadVariable) as error:
         parse_config(variables)
     assert sentence in str(error.value)
+
+
+def test_what_does_nothing_is_noted_and_what_is_off_is_not() -> None:
+    config = parse_config({"fprocess": "cat", "marshal_request": "true", "hard_timeout": "5s", "jwt_auth": "false"})
+    assert [note.partition(" ")[0] for note in config.notes] == ["marshal_request", "hard_timeout"]
+    assert "exec_timeout" in config.notes[1]
+
+
+def test_an_upstream_is_read_from_its_url_under_both_names() -> None:
+    given = {"fprocess": "x", "mode": "http"}
+    assert parse_config({**given, "upstream_url": "http://127.0.0.1:3000"}).upstream == ("127.0.0.1", 3000, "")
+    assert parse_config({**given, "http_upstream_url": "http://localhost/a/"}).upstream == ("localhost", 80, "/a")
+
+
+def test_files_need_no_program() -> None:
+    config = parse_config({"mode": "static", "static_path": "/srv"})
+    assert (config.command, config.static_path) == ((), "/srv")
 
 
 def test_a_log_line_may_be_as_long_as_we_can_hold() -> None:
