@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 from faasctl import __version__
 from faasctl.config import Server
 from faasctl.errors import CliError, ExitCode, Place, Problem
-from faasctl.wire import ANSWER_BYTES, Body, Connection, Cut, NotHttp, Response, TooLong, dial
+from faasctl.wire import ANSWER_BYTES, Body, Connection, Cut, NotHttp, Response, Sent, TooLong, dial
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 30.0
@@ -76,7 +76,7 @@ class Client:
         *,
         query: Mapping[str, object] | None = None,
         body: Body = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Sent | None = None,
         seconds: float | None = ANSWER_SECONDS,
     ) -> Iterator[Iterator[dict[str, Any]]]:
         """A call that answers with a stream of JSON objects; `seconds` bounds the silence between two of them."""
@@ -119,12 +119,12 @@ class Client:
         path: str,
         query: Mapping[str, object] | None,
         body: Body,
-        headers: Mapping[str, str],
+        headers: Sent,
         seconds: float | None,
     ) -> Response:
         """Ask the API; an answer that is a refusal becomes a CliError."""
         given = {name: value for name, value in (query or {}).items() if value is not None}
-        target = f"{path}?{urlencode(given)}" if given else path
+        target = f"{path}?{urlencode(given, doseq=True)}" if given else path
         with self._translated():
             connection = self._identified()
             sent = {**headers, **self._authorization()}
@@ -220,7 +220,7 @@ class Client:
         method: str,
         target: str,
         body: Body,
-        headers: Mapping[str, str],
+        headers: Sent,
         seconds: float | None,
     ) -> Response:
         return connection.request(method, self._base.path + target, headers, body, seconds)

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 SECONDS = 1.0
 """A shell that hangs at Tab is worse than one that offers nothing."""
 SHELLS = ("bash", "zsh", "fish")
-SUBCOMMANDS = {"secret": ("create", "set", "update", "list", "remove"), "namespace": ("create", "list", "remove")}
+SUBCOMMANDS = {
+    "secret": ("create", "set", "update", "list", "remove"),
+    "namespace": ("create", "list", "remove"),
+    "template": ("list", "pull"),
+}
 _OF_THE_SERVER = {"functions": "functions", "secrets": "secrets", "namespaces": "namespaces"}
 _ONE = {"invoke": "functions", "describe": "functions", "scale": "functions", "key": "functions"}
 _SEVERAL = {"logs": "functions", "remove": "functions", "top": "functions"}
-_OF_THE_STACK = ("up", "deploy", "build", "dev")
+_OF_THE_STACK = ("up", "deploy", "build", "push", "publish", "dev")
 _SERVER_FLAGS, _NAMESPACE_FLAGS = ("-s", "--server", "-g", "--gateway"), ("-n", "--namespace")
 
 
@@ -44,6 +48,8 @@ def _offered(before: list[str], current: str) -> Iterable[str]:
     if current.startswith("-"):
         return _options(command, rest)
     if rest and rest[-1].startswith("-") and _takes_value(command, rest):
+        if (command, rest[-1]) == ("new", "--lang"):
+            return _template_names(rest)
         return _server_names("namespaces", rest) if rest[-1] in _NAMESPACE_FLAGS else []
     return _arguments(command, rest)
 
@@ -85,6 +91,15 @@ def _stack_names(rest: list[str]) -> list[str]:
         with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
             return _keys_under_functions(file.read(1 << 20))
     return []
+
+
+def _template_names(rest: list[str]) -> list[str]:
+    """The project's, beside its stack file, and the installed ones."""
+    from pathlib import Path
+
+    from faasctl.templates import names_of
+
+    return names_of(Path(_value_of(rest, ("-f", "--yaml")) or "stack.yaml").parent)
 
 
 def _keys_under_functions(text: str) -> list[str]:

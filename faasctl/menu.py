@@ -29,7 +29,10 @@ GROUPS: dict[str, dict[str, str]] = {
     },
 }
 MORE = {
+    "template": "List the templates, and fetch those of other people.",
     "build": "Build the functions of a stack file without deploying them.",
+    "push": "Push the images of a stack file's functions to their registry.",
+    "publish": "Build the functions of a stack file and push their images.",
     "logout": "Forget the stored password of a server.",
     "explain": "Explain an error by its name.",
     "completion": "Print the completion script of a shell.",
@@ -37,7 +40,10 @@ MORE = {
     "help": "Show help on a command or a topic.",
 }
 """Commands that the first page names in one line."""
-ALIASES = {"ls": "list", "rm": "remove", "delete": "remove", "secrets": "secret", "namespaces": "namespace"}
+ALIASES = {
+    "ls": "list", "rm": "remove", "delete": "remove",
+    "secrets": "secret", "namespaces": "namespace", "templates": "template",
+}  # fmt: skip
 NAMES = [*(name for commands in GROUPS.values() for name in commands), *MORE]
 TOPICS = {
     "exit-codes": "what scripts can tell apart",
@@ -59,14 +65,11 @@ HABITS = {
     "tail": "follow what functions print with `faasctl logs -f NAME`",
     "log": "what functions print is shown by `faasctl logs NAME`",
     "watch": "`faasctl top` shows the functions live",
-    "push": "Pilotlight needs no registry; `faasctl deploy` uploads your source",
-    "publish": "Pilotlight needs no registry; `faasctl deploy` uploads your source",
     "apply": "deploy a stack file with `faasctl up`",
     "launch": "deploy a stack file with `faasctl up`",
     "create": "make a function with `faasctl new NAME`, deploy it with `faasctl up`",
     "init": "make a function with `faasctl new NAME`",
     "store": "there is no function store; make a function with `faasctl new NAME`",
-    "template": "the server has its templates; make a function with `faasctl new NAME`",
     "ready": "`faasctl up` ends when a replica has answered; `faasctl describe NAME` tells whether it can be called",
     "install": "what a function needs stands in its requirements.txt; `faasctl up` installs it",
     "info": "`faasctl describe NAME` shows all about a function, `faasctl version` the version",
@@ -75,7 +78,7 @@ HABITS = {
     "inspect": "`faasctl describe NAME` shows all about a function",
     "whoami": "`faasctl login` stores a password and tells as whom; see: faasctl help addresses",
     "auth": "give a server's password to `faasctl login`; see: faasctl help addresses",
-    "registry-login": "Pilotlight needs no registry; `faasctl login` is for the server itself",
+    "registry-login": "`docker login REGISTRY` stores a registry's password, and `faasctl push` uses it",
     "node": "`faasctl nodes` shows the machines",
 }
 """Words that people bring from other tools, and what does it here."""
@@ -88,6 +91,6 @@ def first_page() -> str:
     for title, commands in GROUPS.items():
         for number, (name, text) in enumerate(commands.items()):
             lines.append(f"{'' if number else title:<7}{name:<10} {text}")
-    lines.append(f"{'Also':<7}{', '.join(MORE)}")
+    lines.append(f"{'Also':<6}{', '.join(MORE)}")
     lines += ["", "First time:  faasctl new hello && faasctl dev"]
     return "\n".join(lines) + "\n"

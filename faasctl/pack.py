@@ -23,6 +23,8 @@ IGNORED = frozenset({
 _LEFTOVER = re.compile(r".*\.pyc|.*~|\.#.*|#.*#|\..*\.sw[a-p]", re.DOTALL)
 """Byte code, and what editors put beside a file that they have open."""
 FILES_LIMIT = 20_000
+_ORIGIN = "meta.json"
+"""Where a template came from: nothing that an image is made of."""
 _IN_MEMORY = 8 << 20
 
 
@@ -36,9 +38,10 @@ class Packed:
     tar_bytes: int
 
 
-def pack(folder: Path, extra: Sequence[Path] = ()) -> Packed:
-    """The folder's files, and beside them what `configuration: copy:` names, under its own names."""
-    for path in (folder, *extra):
+def pack(folder: Path, extra: Sequence[Path] = (), *, template: Path | None = None) -> Packed:
+    """The folder's files, and beside them what `configuration: copy:` names, under its own names. With a template of
+    the project's own: all that under `handler/`, and the template's files under `template/`."""
+    for path in (folder, *extra, *(() if template is None else (template,))):
         if not path.exists():
             detail = f"there is no {'folder ' if path == folder else ''}{path} any more"
             raise failed("source-refused", detail, "Put it back, or correct the stack file.")
@@ -49,6 +52,9 @@ def pack(folder: Path, extra: Sequence[Path] = ()) -> Packed:
         )
     if not entries:
         raise _refused(folder, "the folder has no files")
+    if template is not None:
+        recipe = {name: path for name, path in _walk(template, template) if name != _ORIGIN}
+        entries = _under("handler", entries) | _under("template", recipe)
     spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (the caller closes it)
     try:
         content = _write(spool, entries)
@@ -58,6 +64,10 @@ def pack(folder: Path, extra: Sequence[Path] = ()) -> Packed:
     size = spool.tell()
     spool.seek(0)
     return Packed(file=spool, files=len(entries), content_bytes=content, tar_bytes=size)
+
+
+def _under(folder: str, entries: dict[str, Path]) -> dict[str, Path]:
+    return {f"{folder}/{name}": path for name, path in entries.items()}
 
 
 def _write(target: IO[bytes], entries: dict[str, Path]) -> int:

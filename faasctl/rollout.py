@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from faasctl.building import headers_of, packed_for, query_of, template_for
 from faasctl.client import Client, problem_of
 from faasctl.errors import CliError, ExitCode, Place, Problem, failed
 from faasctl.output import Screen
-from faasctl.pack import Packed, pack
+from faasctl.pack import Packed
 from faasctl.progress import Progress, progress_for
 from faasctl.stack import Function
 from faasctl.words import in_phases, plural, size
@@ -80,18 +81,19 @@ class Rollout:
             raise failed("nothing-to-build", f"{function.name} is a ready-made image", "Deploy it: faasctl deploy")
         started = time.monotonic()
         progress.doing("uploaded", "")
-        packed = self._packed(function, folder)
-        query = {"name": function.name, "template": function.lang, "namespace": function.spec.get("namespace")}
-        headers = {"Content-Type": "application/x-tar", "Content-Length": str(packed.tar_bytes)}
+        template, note = template_for(function, self.client)
+        if note is not None:
+            self.screen.say("note: ", note)
+        packed = self._packed(function, folder, template)
         with (
             closing(packed.file),
             self._in_words_of(function),
             self.client.lines(
                 "POST",
                 "/api/v1/builds",
-                query=query,
+                query=query_of(function, template),
                 body=packed.file,
-                headers=headers,
+                headers=headers_of(function, packed),
                 seconds=BUILD_SILENCE_SECONDS,
             ) as events,
         ):
@@ -99,9 +101,9 @@ class Rollout:
             progress.done("uploaded", sent, _since(started))
             return self._follow(events, progress, time.monotonic())
 
-    def _packed(self, function: Function, folder: Path) -> Packed:
+    def _packed(self, function: Function, folder: Path, template: Path | None) -> Packed:
         try:
-            return pack(folder, function.copy)
+            return packed_for(function, folder, template)
         except CliError as error:
             problems = [replace(problem, state=self._what_serves(function)) for problem in error.problems]
             raise CliError(error.exit_code, *problems) from error
@@ -113,7 +115,8 @@ class Rollout:
             match event.get("event"):
                 case "progress":
                     said = str(event.get("message", ""))
-                    reused = reused and not (event.get("step") == "environment" and said.startswith("making"))
+                    making = event.get("step") == "environment" and said.startswith("making")
+                    reused = reused and not making and event.get("step") != "build"
                     progress.doing("built", f"{event.get('step')}: {said}" if event.get("step") else said)
                 case "built":
                     built = Built(
@@ -148,6 +151,8 @@ class Rollout:
         if phases:
             progress.done("proved", "one replica answered", _since(asked), in_phases(phases))
         progress.done("live", f"revision {revision}")
+        for note in answer.get("notes") or ():
+            progress.done("note", str(note))
         return answer
 
     @contextmanager
@@ -165,7 +170,7 @@ class Rollout:
         if not problem.detail.startswith(f"{function.name}:"):
             problem = replace(problem, detail=f"{function.name}: {problem.detail}")
         if problem.place is not None and function.handler is not None:
-            problem = replace(problem, place=_here(problem.place, function.handler, problem.slug))
+            problem = replace(problem, place=_localized_place(problem.place, function, function.handler, problem.slug))
         if problem.slug == "import-failed" and (beside := _beside(function, problem.detail)):
             problem = replace(problem, help=(beside,))
         if problem.state is None:
@@ -238,6 +243,15 @@ def _beside(function: Function, detail: str) -> str | None:
         if (function.handler.parent / name).exists():
             return f"{name} lies beside the function's folder; give it along: `configuration: copy: [./{name}]`"
     return None
+
+
+def _localized_place(place: Place, function: Function, handler: Path, slug: str) -> Place:
+    """In the function's files, in those of the project's own template, or in the server's."""
+    if (handler / place.file).exists() or place.file != "Dockerfile":
+        return _here(place, handler, slug)
+    if function.template is not None:
+        return _here(place, function.template, slug)
+    return replace(place, file=f"{function.lang}'s {place.file}")
 
 
 def _here(place: Place, folder: Path, slug: str = "") -> Place:

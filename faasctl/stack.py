@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from faasctl.errors import CliError, ExitCode, Place, Problem, failed, usage
+from faasctl.stack_builds import AS_IT_IS, Build, TemplateSource, not_fetched, read_build, read_templates
 from faasctl.stack_schema import ENVIRONMENT_FILE, STACK, WITHOUT_EFFECT
 from faasctl.stack_walk import Walk
+from faasctl.templates import local_template
 from faasctl.words import did_you_mean, plural
 from faasctl.yaml_source import Source, Unreadable, read_bounded, read_yaml
 
@@ -33,6 +35,9 @@ class Function:
     """The server's FunctionSpec without its image; only what the file says."""
     copy: tuple[Path, ...] = ()
     """Files and folders that it gets besides its own (`configuration: copy:`)."""
+    template: Path | None = None
+    """The project's own template of this name; None leaves it to the server."""
+    build: Build = AS_IT_IS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,13 @@ class Stack:
     """What is taken but does nothing, one sentence each."""
     reads: tuple[Path, ...] = ()
     """The files that it was read from, environment files too."""
+    templates: tuple[TemplateSource, ...] = ()
+    """Where its templates come from."""
+
+    @property
+    def folder(self) -> Path:
+        """The project's."""
+        return Path(self.file).parent
 
     def select(self, names: Sequence[str], pattern: str | None = None, *, regex: bool = False) -> list[Function]:
         """Those named, or those that match a glob or a regular expression; all without either. A name that is not
@@ -185,8 +197,10 @@ class _Composer:
             self._problem("stack-empty", f"{self.path} has no functions", ("functions", "<key>"))
         copy = tuple(self._copied((data.get("configuration") or {}).get("copy", ())))
         functions = tuple(replace(self._function(name, given or {}), copy=copy) for name, given in found.items())
-        if (data.get("configuration") or {}).get("templates"):
-            self._without_effect(("configuration", "templates"), "the server has its templates")
+        templates = tuple(read_templates((data.get("configuration") or {}).get("templates", ()), self._problem))
+        fetch = "faasctl template pull stack" + ("" if self.path.name in DEFAULT_FILES else f" -f {self.path}")
+        missing = not_fetched(templates, [function.lang for function in functions], self.path.parent)
+        self.notes += [f"template {name} is not here yet; fetch it: {fetch}" for name in missing]
         self.notes += [
             f"{self.path}: ${{{name}}} is not set and counts as empty"
             for name in dict.fromkeys(self.source.masked.unset)
@@ -197,6 +211,7 @@ class _Composer:
             functions=functions,
             notes=tuple(self.notes),
             reads=(self.path, *self.reads),
+            templates=templates,
         )
 
     def _function(self, name: str, given: dict[str, Any]) -> Function:
@@ -211,7 +226,13 @@ class _Composer:
         self._check_scale(name, given.get("scale") or {}, (*at, "scale"))
         lang = str(given.get("lang", "")).partition("@")[0]
         return Function(
-            name=name, lang=lang, handler=handler, image=given.get("image"), spec=self._spec(name, given, at)
+            name=name,
+            lang=lang,
+            handler=handler,
+            image=given.get("image"),
+            spec=self._spec(name, given, at),
+            template=None if handler is None else local_template(self.path.parent, lang),
+            build=AS_IT_IS if handler is None else read_build(name, given, self.path.parent, self._problem),
         )
 
     def _handler(self, name: str, given: dict[str, Any], at: tuple[str, ...]) -> Path | None:

@@ -175,6 +175,10 @@ _HEADER = Scalar("a header's name", _matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"))
 _METHOD = Scalar("an HTTP method", _matching(r"[A-Z]{1,20}"))
 _HEADERS = ListOf(_HEADER, "a list of headers' names", or_one=_HEADER)
 
+_SECRET = Scalar(
+    "a build secret's name: letters, digits, `.`, `_` and `-`", _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+)
+
 FUNCTION = Section(
     {
         # OpenFaaS'
@@ -194,8 +198,8 @@ FUNCTION = Section(
         "readonly_root_filesystem": YES_OR_NO,
         "namespace": NAME,
         "build_options": TEXTS,
-        "build_args": TEXT_BY_NAME,
-        "build_secrets": TEXT_BY_NAME,
+        "build_args": MapOf(TEXT, "a mapping of build arguments to values", name=VARIABLE),
+        "build_secrets": MapOf(FILLED, "a mapping of names to files", name=_SECRET),
         "platforms": FILLED,
         # Pilotlight's
         "concurrency": _whole(1, 1000),
@@ -257,9 +261,6 @@ STACK = Section(
 ENVIRONMENT_FILE = Section({"environment": VARIABLES})
 
 WITHOUT_EFFECT = {
-    "build_options": "it chooses packages of a container image",
-    "build_args": "it is for container images",
-    "build_secrets": "it is for container images",
     "platforms": "it is for container images",
 }
 """OpenFaaS' keys that are taken and do nothing here; each is said once."""

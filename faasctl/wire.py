@@ -12,6 +12,8 @@ from time import monotonic
 from typing import IO, Any
 
 Body = bytes | IO[bytes] | Iterator[bytes] | None
+Sent = Mapping[str, str | list[str]]
+"""Header lines by name; a list is a line for each."""
 BLOCK_BYTES = 1 << 16
 ANSWER_BYTES = 1 << 26
 """Of an answer, or a line of a stream, that is read as one piece: far more than any list of functions has."""
@@ -129,12 +131,10 @@ class Connection:
         self._reader.close()
         self._sock.close()
 
-    def request(
-        self, method: str, target: str, headers: Mapping[str, str], body: Body, seconds: float | None
-    ) -> "Response":
+    def request(self, method: str, target: str, headers: Sent, body: Body, seconds: float | None) -> "Response":
         """Send it and read the answer's head; `seconds` bounds each silence, TimeoutError tells of one."""
         self._sock.settimeout(seconds)
-        sent = self._own | dict(headers)
+        sent: dict[str, str | list[str]] = {**self._own, **headers}
         framed = {name.lower() for name in sent}
         chunked = False
         if isinstance(body, bytes) or (body is None and method in _WITH_BODY):
@@ -266,8 +266,10 @@ class Response:
         self._finish()
 
 
-def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
-    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+def _head(method: str, target: str, headers: Sent) -> bytes:
+    lines = [f"{method} {target} HTTP/1.1"]
+    for name, value in headers.items():
+        lines += [f"{name}: {each}" for each in ([value] if isinstance(value, str) else value)]
     if any(character in line for line in lines for character in "\r\n\0") or target.count(" "):
         raise ValueError("a line break or a blank in a request's head")
     return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")

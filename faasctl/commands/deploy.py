@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from faasctl.commands._build import build_of, build_options
 from faasctl.commands._common import client_of, json_option, server_option
 from faasctl.commands._common import command as make_command
 from faasctl.commands._stack import Choice, overrides_of, spec_options, stack_options
@@ -23,16 +24,21 @@ faasctl deploy --name hello --image bundle/hello@sha256:...
 @click.option("--image", metavar="REFERENCE", help="What `faasctl build` printed, or an image; nothing is built.")
 @click.option("--name", metavar="NAME", help="With --image: the function, without a stack file.")
 @spec_options
+@build_options
 @server_option
 @json_option
 @click.pass_obj
 def command(screen: Screen, /, image: str | None, name: str | None, server: str | None, **options: Any) -> None:
     from dataclasses import replace
 
-    choice, overrides = Choice.of(options), overrides_of(options)
+    from faasctl.stack_builds import AS_IT_IS
+
+    choice, overrides, build = Choice.of(options), overrides_of(options), build_of(options)
     if image is None:
         names = (*choice.names, name) if name else choice.names
-        roll_out_stack(screen, replace(choice, names=names), overrides, server=server)
+        roll_out_stack(screen, replace(choice, names=names), overrides, build, server=server)
+    elif build != AS_IT_IS:
+        raise usage("--build-arg and --build-option are for a build; with --image nothing is built")
     elif name is not None:
         _deploy_image(screen, name, image, overrides, server)
     else:

@@ -180,6 +180,9 @@ def _last_end(last: dict[str, Any] | None) -> Rows:
 
 
 def _built_from(found: Facts) -> str:
+    if found.get("runs") and not found.get("environment"):  # a ready-made image; its name alone may mean others by now
+        name, at, digest = str(found["runs"]).partition("@")
+        return f"{name}{' ' if at else ''}{digest[:19]}"
     parts = [
         f"{word} {str(found[word]).removeprefix('sha256:')[:6]}"
         for word in ("environment", "bundle")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import click
@@ -14,26 +15,35 @@ EXAMPLES = """
 faasctl new hello
 faasctl new shop --lang python3-asgi -f stack.yaml
 """
-LANGUAGES = ("python3-http", "python3-lambda", "python3-asgi")
-SUFFIXES = frozenset({".py", ".txt"})
-"""Of a template's files; beside them its folder may hold what programs left there."""
+DEFAULT = "python3-http"
+
+
+def _list(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from faasctl.commands.template import show
+
+        show(ctx.obj, Path())
+        ctx.exit()
 
 
 @make_command("new", EXAMPLES, help="Start a function: a folder with a handler, and its entry in a stack file.")
 @click.argument("name")
 @click.option(
     "--lang",
-    type=click.Choice(LANGUAGES),
-    default=LANGUAGES[0],
+    default=DEFAULT,
     metavar="NAME",
     show_default=True,
-    help=f"The template: {', '.join(LANGUAGES[:-1])} or {LANGUAGES[-1]}.",
+    help="The template; a folder template/NAME here comes before what is installed.",
+)
+@click.option(
+    "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list, help="Show the templates, and end."
 )
 @click.option("-f", "--yaml", "stack_file", metavar="FILE", help="The stack file. [default: stack.yaml here]")
 @click.pass_obj
 def command(screen: Screen, name: str, lang: str, stack_file: str | None) -> None:
     from faasctl.stack import find_stack
     from faasctl.stack_schema import NAME
+    from faasctl.templates import named, starting_files
 
     try:
         NAME.read(name)
@@ -42,25 +52,15 @@ def command(screen: Screen, name: str, lang: str, stack_file: str | None) -> Non
         hint = (f"For example: faasctl new {near}",) if near else ()
         raise usage(f"`{name}` cannot be a function's name; it must be {NAME.expects}", *hint) from None
     path = find_stack(stack_file) or Path("stack.yaml")
+    template = named(path.parent, lang)
     folder = path.parent / name
     if folder.exists():
         raise failed("folder-exists", f"{folder} is there already", "Choose another name, or remove it.")
-    files = starting_files(lang)
+    files = starting_files(template)
     text = _with_entry(path, name, lang)
     _write(folder, files, path, text)
-    screen.say(f"Created {folder}/ ({', '.join(files)}) and its entry in {path}.   Next: faasctl dev")
-
-
-def starting_files(lang: str) -> dict[str, str]:
-    """What a function of this template begins with: the template's own files, beside the package where it is installed
-    or in the repository. They are read as data; nothing of the server is imported."""
-    package = Path(__file__).parents[1]
-    roots = (package.parent / "pilotlight" / "_templates", package.parent / "templates")
-    folder = next((root / lang / "function" for root in roots if (root / lang / "function").is_dir()), None)
-    if folder is None:
-        raise failed("template-missing", f"the files of {lang} are not where faasctl is installed", "Install it anew.")
-    paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
-    return {path.name: path.read_text(encoding="utf-8") for path in paths}
+    following = "faasctl dev" if "process" in template.runs_as else "faasctl up, to a server that runs containers"
+    screen.say(f"Created {folder}/ ({', '.join(files)}) and its entry in {path}.   Next: {following}")
 
 
 def _with_entry(path: Path, name: str, lang: str) -> str:
@@ -112,11 +112,12 @@ def _by_hand(cannot: str, why: str) -> CliError:
     return failed("stack-unusual", f"{cannot}: {why}", "Add the function by hand: faasctl help stack-file")
 
 
-def _write(folder: Path, files: dict[str, str], path: Path, text: str) -> None:
+def _write(folder: Path, files: dict[str, Path], path: Path, text: str) -> None:
     try:
         folder.mkdir(parents=True)
-        for name, content in files.items():
-            (folder / name).write_text(content, encoding="utf-8")
+        for name, source in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)

@@ -26,6 +26,12 @@ def test_up_tells_its_story_in_lines_on_stderr(project: Cli) -> None:
     ]
 
 
+def test_up_says_what_was_given_differently_from_what_was_asked_for(project: Cli, server: Scripted) -> None:
+    note = "limits.cpu: 1m is less than a container can have; it has 10m"
+    server.answers["PUT /api/v1/functions/hello"] = Reply.json(deployed(notes=[note]))
+    assert project("up", "hello").err.splitlines()[-1].endswith(f"hello: note: {note}")
+
+
 def test_up_deploys_what_was_built_with_the_stack_files_words(project: Cli, server: Scripted) -> None:
     project.write(
         "stack.yaml",
@@ -250,3 +256,25 @@ def test_new_keeps_the_rest_of_a_stack_file(cli: Cli) -> None:
     changed = (cli.folder / "stack.yaml").read_text()
     assert changed.startswith("# mine\nfunctions:\n    a:\n        image: x\n        skip_build: true\n    b:\n")
     assert changed.endswith("\nprovider:\n    name: openfaas\n")
+
+
+def test_a_projects_own_template_is_uploaded_with_the_function(project: Cli, server: Scripted) -> None:
+    project.write("template/python3-http/template.yml", "language: python3-http\n")
+    project.write("template/python3-http/Dockerfile", "FROM scratch\n")
+    server.answers["GET /api/v1/info"] = Reply.json({"name": "pilotlight", "version": "0.1.0", "provider": "docker"})
+    assert project("up", "hello", "--build-arg", "A=1", "-o", "dev").code == 0
+    upload = server.request("POST", "/api/v1/builds")
+    wanted = {"name": "hello", "template": "python3-http", "layout": "template", "options": "dev", "build_args": "A=1"}
+    assert upload.query == wanted
+    with tarfile.open(fileobj=io.BytesIO(upload.body)) as tar:
+        assert tar.getnames() == ["handler/handler.py", "template/Dockerfile", "template/template.yml"]
+
+
+def test_a_server_of_processes_uses_its_own_template_of_that_name_and_that_is_said(
+    project: Cli, server: Scripted
+) -> None:
+    project.write("template/python3-http/Dockerfile", "FROM scratch\n")
+    ran = project("up", "hello")
+    assert ran.code == 0
+    assert "note: template/python3-http makes images and this server runs processes; it uses its own" in ran.err
+    assert server.request("POST", "/api/v1/builds").query == {"name": "hello", "template": "python3-http"}

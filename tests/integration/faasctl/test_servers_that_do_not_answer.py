@@ -235,7 +235,7 @@ def test_a_dead_server_is_told_soon(cli: Cli) -> None:
     ("words", "code", "said"),
     [
         (("deplyo",), 2, "did you mean `deploy`?"),
-        (("push",), 2, "needs no registry"),
+        (("apply",), 2, "deploy a stack file with"),
         (("list", "--jsn"), 2, "did you mean `--json`?"),
         (("invoke",), 2, "Missing argument"),
         (("help", "nonsense"), 2, "no command `nonsense`"),

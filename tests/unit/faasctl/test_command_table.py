@@ -64,7 +64,7 @@ def test_no_command_shares_a_flag_with_two_meanings() -> None:
 
 
 def test_every_command_that_prints_data_takes_json() -> None:
-    without = {"new", "serve", "dev", "help", "completion", "invoke", "secret", "namespace"}
+    without = {"new", "template", "serve", "dev", "help", "completion", "invoke", "secret", "namespace"}
     for name in set(NAMES) - without:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None

@@ -56,6 +56,16 @@ def test_families_offer_their_members() -> None:
     assert words("namespace", "re") == ["remove"]
 
 
+def test_the_templates_are_the_projects_and_the_installed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "template/ruby").mkdir(parents=True)
+    (tmp_path / "template/ruby/Dockerfile").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert words("new", "x", "--lang", "") == [
+        "bash", "dockerfile", "node", "python3-asgi", "python3-http", "python3-lambda", "ruby",
+    ]  # fmt: skip
+    assert words("new", "x", "--lang", "nod") == ["node"]
+
+
 @pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_the_members_that_are_offered_are_all_there_are(name: str) -> None:
     found = cli.get_command(click.Context(cli), name)
@@ -72,6 +82,7 @@ def test_functions_of_the_stack_file_are_offered_once(tmp_path: Path) -> None:
     (tmp_path / "stack.yaml").write_text(STACK)
     assert words("up", "") == ["hello", "resize"]
     assert words("up", "hello", "") == ["resize"]
+    assert words("push", "") == words("publish", "") == ["hello", "resize"]
     (tmp_path / "other.yml").write_text("functions:\n  third:\n    lang: x\n")
     assert words("deploy", "-f", "other.yml", "") == ["third"]
 

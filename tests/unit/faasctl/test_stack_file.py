@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from faasctl.errors import CliError, Problem
 from faasctl.stack import Stack, gateway_in, load_stacks, read_stack
+from faasctl.stack_builds import Build, TemplateSource
 from faasctl.stack_help import stack_lines
 
 Read = Callable[..., Stack]
@@ -250,8 +251,54 @@ def test_an_empty_environment_file_adds_nothing(read: Read, project: Path) -> No
 
 
 def test_what_has_no_effect_is_said(read: Read) -> None:
-    (note,) = read(HELLO + "    build_args: {A: b}\n").notes
-    assert "stack.yaml:5: `build_args` has no effect" in note
+    (note,) = read(HELLO + "    platforms: linux/arm64\n").notes
+    assert "stack.yaml:5: `platforms` has no effect" in note
+
+
+def test_how_an_image_is_built_is_the_functions(read: Read, project: Path) -> None:
+    (project / "token").write_text("t")
+    given = "    build_options: [dev, extra]\n    build_args: {A: b, N: 1}\n    build_secrets: {pip.token: token}\n"
+    (function,) = read(HELLO + given).functions
+    assert function.build == Build(
+        options=("dev", "extra"), args=(("A", "b"), ("N", "1")), secrets=(("pip.token", project / "token"),)
+    )
+    assert function.spec == {"name": "hello"}
+
+
+def test_a_build_secret_must_be_a_small_file(mistakes: Mistakes, project: Path) -> None:
+    (project / "large").write_text("x" * 5001)
+    nowhere, large = mistakes(HELLO + "    build_secrets: {a: nowhere, b: large}\n")
+    assert nowhere.slug == large.slug == "stack-build-secret"
+    assert "build secret a" in nowhere.detail
+    assert "there is no such file" in nowhere.detail
+    assert "more than 5000 bytes" in large.detail
+
+
+def test_a_projects_own_template_goes_with_its_functions(read: Read, project: Path) -> None:
+    other = "  other:\n    lang: ruby@v1\n    handler: ./other\n"
+    (project / "template/ruby").mkdir(parents=True)
+    functions = read(HELLO + other).functions
+    assert [function.template for function in functions] == [None, project / "template/ruby"]
+
+
+def test_where_templates_come_from_is_read(read: Read) -> None:
+    text = "configuration:\n  templates:\n  - name: ruby\n    source: https://git.example.org/t.git#v1\n  - name: go\n"
+    stack = read(HELLO + text)
+    assert stack.templates == (
+        TemplateSource(name="ruby", source="https://git.example.org/t.git#v1"), TemplateSource(name="go"),
+    )  # fmt: skip
+    assert stack.notes == ()
+
+
+def test_a_template_that_was_not_fetched_yet_is_noted(read: Read) -> None:
+    text = HELLO.replace("python3-http", "ruby") + "configuration: {templates: [{name: ruby, source: x}]}\n"
+    (note,) = read(text).notes
+    assert "template ruby is not here yet; fetch it: faasctl template pull stack" in note
+
+
+def test_a_template_without_a_name_is_a_mistake(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(HELLO + "configuration:\n  templates: [{source: x}]\n")
+    assert problem.slug == "stack-template"
 
 
 def test_copied_paths_must_lie_in_the_project(mistakes: Mistakes, project: Path) -> None:
