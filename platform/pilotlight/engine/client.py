@@ -100,17 +100,23 @@ class Engine:
     def watch(self, filters: Mapping[str, list[str]]) -> "EventStream":
         """Opens the stream of events; blocks until the engine has begun it."""
         query = {"since": str(int(time.time()) - 1), "filters": json.dumps(filters)}
-        return EventStream(self._stream("/events", query))
+        return EventStream(self._stream("/events", query, endless=True))
 
     def frames(self, container: str, **query: str) -> "FrameStream":
         """The container's log, as raw frames with their stream."""
-        return FrameStream(self._stream(f"/containers/{container}/logs", {"timestamps": "1", **query}))
+        endless = query.get("follow") == "1"
+        return FrameStream(self._stream(f"/containers/{container}/logs", {"timestamps": "1", **query}, endless=endless))
 
-    def _stream(self, path: str, query: Mapping[str, str]) -> "requests.Response":
+    def _stream(self, path: str, query: Mapping[str, str], *, endless: bool) -> "requests.Response":
+        """Its beginning has the deadline of any other answer; where there is no end, what follows has none."""
+
         def verb(client: "APIClient") -> "requests.Response":
             url = f"{client.base_url}/v{client.api_version}{path}"
-            response = client.get(url, params=query, stream=True, timeout=(client.timeout, None))
+            response = client.get(url, params=query, stream=True, timeout=client.timeout)
             _check(response)
+            if endless:
+                with suppress(Exception):  # of another make: it is then opened anew after each silence
+                    _socket_of(response).settimeout(None)
             return response
 
         return self.do(verb)
@@ -180,9 +186,13 @@ class _Stream:
 
     def wake(self) -> None:
         with suppress(Exception):
-            raw: Any = self._response.raw
-            connection = raw._fp.fp.raw  # the package itself goes this way
-            getattr(connection, "_sock", connection).shutdown(socket.SHUT_RDWR)
+            _socket_of(self._response).shutdown(socket.SHUT_RDWR)
+
+
+def _socket_of(response: "requests.Response") -> Any:
+    raw: Any = response.raw
+    connection = raw._fp.fp.raw  # the package itself goes this way
+    return getattr(connection, "_sock", connection)
 
 
 class LineStream(_Stream):
