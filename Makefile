@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help demo test check bench clean
 
 help:
-	@echo "make demo     serve, deploy the example functions and call them (ONCE=1: then stop)"
+	@echo "make demo     serve, deploy the example functions and call them (ONCE=1: then stop; PROVIDER=docker: in containers)"
 	@echo "make test     all tests    make check   lint, types, layers    make bench   the numbers"
 	@echo "make clean    remove what these commands made"
 
@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	@$(PY) functions/demo.py $(if $(ONCE),--once)
+	@$(PY) functions/demo.py $(if $(ONCE),--once) $(if $(PROVIDER),--provider $(PROVIDER))
 
 test: $(STAMP)
 	$(PY) -m pytest tests/unit -n 2 -q

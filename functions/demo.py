@@ -1,9 +1,10 @@
 """The whole of Pilotlight in one run: serve, deploy, call, scale to zero, and a cold start with its phases.
 
-    python functions/demo.py [--once]
+    python functions/demo.py [--once] [--provider docker]
 
 Everything lives in one temporary folder. With --once it stops by itself, leaves nothing behind, and its exit code
-is 0 only if every step was right; otherwise it serves on until Ctrl-C.
+is 0 only if every step was right; otherwise it serves on until Ctrl-C, and on Docker the images that it built stay, so
+that the next demo need not build them. PILOTLIGHT_BUILD_NETWORK=host helps where the engine's bridge has no way out.
 """
 
 import argparse
@@ -21,10 +22,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import demo_docker
 import yaml
 
 FUNCTIONS = Path(__file__).resolve().parent
 SAMPLES = FUNCTIONS / "digits" / "samples"
+DRAWING = b" ##\n#  #\n#  #\n#  #\n ##\n"
 IDLE_SECONDS = 3
 READY = re.compile(r"is ready on (http://\S+)")
 
@@ -34,7 +37,8 @@ class DemoFailedError(Exception):
 
 
 class Demo:
-    def __init__(self) -> None:
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
         self.folder = Path(tempfile.mkdtemp(prefix="pilotlight-demo-"))
         self.folder.chmod(0o711)  # functions run as another user when this is run as root
         self.log = self.folder / "server.log"
@@ -43,15 +47,20 @@ class Demo:
 
     def run(self) -> None:
         step("serving", self.serve)
-        step("deploying functions/stack.yaml", self.deploy)
+        first = " (images are built at the first time: some minutes)" if self.provider == "docker" else ""
+        step(f"deploying functions/stack.yaml{first}", lambda: self.deploy("stack.yaml"))
+        step("deploying functions/pipeline/stack.yaml", lambda: self.deploy("pipeline/stack.yaml"))
         step("calling hello", self.call_hello)
+        step("calling gateway, which calls processing, which calls prediction", self.call_pipeline)
         step("posting images to digits and comparing the answers with their labels", self.post_images)
         step(f"waiting until nothing of them runs (idle time in this demo: {IDLE_SECONDS} s)", self.wait_for_zero)
         step("calling both cold", self.call_cold)
 
     def serve(self) -> str:
         command = [sys.executable, "-m", "faasctl", "serve", f"--data-dir={self.folder / 'data'}"]
-        command += ["--port=0", "--metrics-port=0"]
+        command += ["--port=0", "--metrics-port=0", f"--provider={self.provider}"]
+        if network := os.environ.get("PILOTLIGHT_BUILD_NETWORK"):
+            command.append(f"--set=docker.build_network={network}")
         with self.log.open("wb") as log:
             self._server = subprocess.Popen(
                 command,
@@ -67,18 +76,39 @@ class Demo:
         self.url = found[1]
         return self.url
 
-    def deploy(self) -> str:
+    def deploy(self, path: str) -> str:
         stack = self.folder / "stack.yaml"
-        stack.write_text(yaml.safe_dump(impatient(yaml.safe_load((FUNCTIONS / "stack.yaml").read_text()))))
+        source = FUNCTIONS / path
+        stack.write_text(yaml.safe_dump(impatient(yaml.safe_load(source.read_text()), source.parent)))
+        if self.provider == "docker":
+            return self._deploy_aloud(stack)
         run = self._faasctl("up", "-f", str(stack))
         if run.returncode:
             raise DemoFailedError(f"faasctl up failed:\n{run.stderr}")
         return "\n" + indented(run.stdout)
 
+    def _deploy_aloud(self, stack: Path) -> str:
+        """A first build of images takes minutes: what it does is shown as it comes."""
+        print()
+        command = [sys.executable, "-m", "faasctl", "up", "-f", str(stack)]
+        run = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._environment()
+        )
+        for line in run.stdout or ():
+            print(f"  {line.rstrip()[:118]}", flush=True)
+        if run.wait():
+            raise DemoFailedError("faasctl up failed; the lines above say why")
+        return "  done"
+
     def call_hello(self) -> str:
         status, _, body = self._call("hello", b"ada")
         expect(status == 200 and b"ada" in body, f"hello answered {status} {body!r}")
         return repr(body.decode())
+
+    def call_pipeline(self) -> str:
+        status, _, body = self._call("gateway", DRAWING, "text/plain")
+        expect(status == 200 and json.loads(body).get("digit") == 0, f"gateway answered {status} {body!r}")
+        return body.decode().strip()
 
     def post_images(self) -> str:
         right, times = 0, []
@@ -110,13 +140,17 @@ class Demo:
             lines.append(f"{name:7} {took:6.1f} ms in all, of that: {phases(timing)}")
         return "\n" + indented("\n".join(lines))
 
-    def stop(self) -> None:
+    def stop(self, *, with_images: bool = False) -> None:
         """Ends the server and checks that nothing of it is left."""
         server = self._server
         if server is not None and server.poll() is None:
             server.send_signal(signal.SIGTERM)
             server.wait(60)
-        left = [p for p in processes() if str(self.folder) in p[1]]
+        left: list[Any] = [p for p in processes() if str(self.folder) in p[1]]
+        if self.provider == "docker" and server is not None:
+            left += demo_docker.left_of(self.folder / "data")
+            if with_images:
+                demo_docker.remove_images(self.folder / "data")
         shutil.rmtree(self.folder)
         expect(not left, f"left running: {left}")
 
@@ -126,9 +160,11 @@ class Demo:
         data = json.loads(run.stdout)
         return list(data["functions"] if isinstance(data, dict) else data)
 
-    def _call(self, name: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def _call(
+        self, name: str, body: bytes, kind: str = "application/octet-stream"
+    ) -> tuple[int, dict[str, str], bytes]:
         request = urllib.request.Request(f"{self.url}/function/{name}", data=body)
-        request.add_header("Content-Type", "application/octet-stream")
+        request.add_header("Content-Type", kind)
         with urllib.request.urlopen(request, timeout=70) as response:
             return response.status, {k.lower(): v for k, v in response.headers.items()}, response.read()
 
@@ -147,10 +183,10 @@ class Demo:
         return self._server is not None and self._server.poll() is not None
 
 
-def impatient(stack: dict[str, Any]) -> dict[str, Any]:
-    """The example stack from another folder, with an idle time that one can wait for."""
+def impatient(stack: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An example stack of that folder for use from another, with an idle time that one can wait for."""
     for function in stack["functions"].values():
-        function["handler"] = str(FUNCTIONS / function["handler"])
+        function["handler"] = str(folder / function["handler"])
         function.setdefault("scale", {})["idle"] = f"{IDLE_SECONDS}s"
     return stack
 
@@ -158,8 +194,14 @@ def impatient(stack: dict[str, Any]) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--once", action="store_true", help="stop by itself, leave nothing")
-    once = parser.parse_args().once
-    demo = Demo()
+    parser.add_argument("--provider", choices=("process", "docker"), default="process", help="how functions run")
+    options = parser.parse_args()
+    once = options.once
+    for number in (signal.SIGINT, signal.SIGTERM):  # the server is ended with the demo, however that ends
+        signal.signal(number, signal.default_int_handler)
+    if options.provider == "docker":
+        step("looking for a Docker engine", demo_docker.find_engine)
+    demo = Demo(options.provider)
     try:
         demo.run()
         if not once:
@@ -170,7 +212,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         print()
-    step("stopping", lambda: demo.stop() or "nothing left")
+    step("stopping", lambda: demo.stop(with_images=once) or "nothing left")
     return 0
 
 
@@ -180,7 +222,7 @@ It serves on:
   {demo.url}/function/hello       curl -d ada {demo.url}/function/hello
   {demo.url}/function/digits      curl --data-binary @{next(SAMPLES.iterdir())} {demo.url}/function/digits
 Stop it with Ctrl-C.""")
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    signal.pause()
 
 
 def step(title: str, work: Callable[[], str]) -> None:

@@ -153,7 +153,11 @@ class Supervisor:
         self._url = url(settings["host"], settings["port"])
         sockets = (public.fileno(), metrics.fileno())
         numbers = ["--public-fd", str(sockets[0]), "--metrics-fd", str(sockets[1])]
-        self.router = Child("router", [*options.router_command, *numbers, *self._json], sockets)
+        # What a router listens on besides lies in this pair, and with that outlives it; see router/doors.py.
+        self._shelf = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        shelf = tuple(end.fileno() for end in self._shelf)
+        numbers += ["--shelf-fds", *map(str, shelf)]
+        self.router = Child("router", [*options.router_command, *numbers, *self._json], (*sockets, *shelf))
         # The control plane holds the lock, too: none is started while the one of a killed server still ends.
         self.control = Child("control plane", [*self._control_command, *self._json], (lock,))
         self._children = (self.control, self.router)
@@ -227,11 +231,13 @@ class Supervisor:
 
     def _stop_keeping(self, wakeup: socket.socket) -> None:
         """The router is not waited for: it has let go of the port, and finishes what it has while the next server
-        serves already. It ends by itself within `drain_seconds`."""
+        serves already. It ends by itself within `drain_seconds`. In a container whose first process this is, it would
+        end with us, and what it has with it."""
+        longest = self._limits["drain_seconds"] + SLACK_SECONDS
         for child in self._children:
             child.cut_lifeline()
-        self._wait(self.router, LETS_GO_SECONDS, wakeup)
-        self._wait(self.control, self._limits["drain_seconds"] + SLACK_SECONDS, wakeup)
+        self._wait(self.router, longest if os.getpid() == 1 else LETS_GO_SECONDS, wakeup)
+        self._wait(self.control, longest, wakeup)
         self.control.signal(signal.SIGKILL)
         self._wait(self.control, SLACK_SECONDS, wakeup, patient=True)
 

@@ -8,13 +8,15 @@ anything, and what was used since it was looked at is not taken.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
 from pilotlight.builder.base import Disk, Kept
-from pilotlight.builder.shelf import BUNDLES, ENVIRONMENTS, LOCKS, TRIALS
+from pilotlight.builder.shelf import BUNDLES, ENVIRONMENTS, IMAGES, LOCKS, TRIALS
 from pilotlight.config import DiskSettings
 from pilotlight.control.retention import Wants, judge
 from pilotlight.core.errors import PilotlightError
@@ -35,17 +37,30 @@ _NEEDED = (RevisionState.LIVE, RevisionState.PROVING)
 
 
 class Shelf(Protocol):
-    """What is collected from; see builder.shelf."""
+    """What is collected from; see builder.shelf and builder.image_shelf. All but `open` blocks."""
+
+    @property
+    def place(self) -> str:
+        """Its disk's name, as its things have it."""
+        ...
+
+    async def open(self) -> None:
+        """Raises PilotlightError while it cannot be looked at."""
+        ...
 
     def everything(self) -> list[Kept]: ...
 
-    def in_use(self) -> set[str]: ...
+    def in_use(self) -> set[str]:
+        """Of what `everything` found last."""
+        ...
 
     def used(self, names: set[str]) -> None: ...
 
     def take(self, kept: Kept) -> bool: ...
 
-    def disk(self) -> Disk: ...
+    def disk(self) -> Disk | None:
+        """None where that is not known."""
+        ...
 
 
 class Collector:
@@ -54,13 +69,13 @@ class Collector:
         *,
         store: Store,
         provider: Provider,
-        shelf: Shelf | None,
+        shelves: Sequence[Shelf],
         settings: DiskSettings,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._provider = provider
-        self._shelf = shelf
+        self._shelves = tuple(shelves)
         self._settings = settings
         self._clock = clock
         self._wake = asyncio.Event()
@@ -85,18 +100,19 @@ class Collector:
     async def collect(self) -> list[str]:
         """One look; the names of what was removed. What needs no room on the disk comes first."""
         replicas = await self._provider.list()
-        removed = [] if self._shelf is None else await self._clear(self._shelf, {each.revision for each in replicas})
+        removed = await self._clear({each.revision for each in replicas}) if self._shelves else []
         await self._store.abandon(self._clock() - self._settings.min_age_seconds)
         await self._forget_removed({each.function for each in replicas})
         return removed
 
-    async def _clear(self, shelf: Shelf, running: set[str]) -> list[str]:
+    async def _clear(self, running: set[str]) -> list[str]:
         references = await self._store.references()
         if not running <= {reference.revision for reference in references}:
             # Of a function that was removed: nobody knows its bundle any more, but it ends within its grace.
             log.info("nothing collected", reason="a replica runs whose revision is gone")
             return []
-        return await asyncio.to_thread(self._collect, shelf, references, running)
+        shelves = [shelf for shelf in self._shelves if await _is_open(shelf)]
+        return await asyncio.to_thread(self._collect, shelves, references, running)
 
     async def _forget_removed(self, running: Collection[FunctionKey]) -> None:
         """Functions that were removed: their logs, once nothing of theirs writes any more."""
@@ -113,29 +129,39 @@ class Collector:
         except Exception:
             log.exception("collecting failed")
 
-    def _collect(self, shelf: Shelf, references: Sequence[Reference], running: set[str]) -> list[str]:
+    def _collect(self, shelves: Sequence[Shelf], references: Sequence[Reference], running: set[str]) -> list[str]:
         needed = _names(each for each in references if each.state in _NEEDED or each.revision in running)
-        needed |= shelf.in_use()
-        shelf.used(needed)  # so that the last use of what nobody needs any more is when it was needed last
-        things = shelf.everything()
+        rollback = _for_rollback(references)
+        needed |= _names(each for each in rollback if each.image is not None)
+        looks = [look for shelf in shelves if (look := _look(shelf, needed)) is not None]
+        things = [each for look in looks for each in look.things]
         small = {each.name for each in things if each.name.startswith((LOCKS, TRIALS))}
-        wants = Wants(referenced=frozenset(needed), preferred=frozenset(_for_rollback(references) | small))
-        budget = self._budget(things, shelf.disk())
+        wants = Wants(
+            referenced=frozenset(needed.union(*(look.in_use for look in looks))),
+            preferred=frozenset(_names(rollback) | small),
+        )
+        short = self._short(looks)
+        budget = self._settings.budget_mib * 2**20
         verdicts = judge(
             things,
             wants,
             budget_bytes=budget,
+            short_bytes=short,
             min_age_seconds=self._settings.min_age_seconds,
             now=self._clock(),
         )
-        removed = [v.kept for v in verdicts if v.remove and shelf.take(v.kept)]
-        self._tell(things, removed, budget)
+        removed = _take([verdict.kept for verdict in verdicts if verdict.remove], looks)
+        self._tell(things, removed, min(budget, _bytes(things) - short.get("", 0)))
         return [kept.name for kept in removed]
 
-    def _budget(self, things: Iterable[Kept], disk: Disk) -> int:
-        """The budget, or less where the disk itself has less."""
-        missing = min(self._settings.free_mib * 2**20, disk.size_bytes // FREE_PART) - disk.free_bytes
-        return min(self._settings.budget_mib * 2**20, _bytes(things) - missing)
+    def _short(self, looks: Iterable["_Look"]) -> Mapping[str, int]:
+        """What is not free on each disk and should be."""
+        return {
+            look.shelf.place: min(self._settings.free_mib * 2**20, look.disk.size_bytes // FREE_PART)
+            - look.disk.free_bytes
+            for look in looks
+            if look.disk is not None
+        }
 
     def _tell(self, things: Iterable[Kept], removed: Sequence[Kept], budget: int) -> None:
         left = _bytes(things) - _bytes(removed)
@@ -146,14 +172,61 @@ class Collector:
         self._over = left > budget
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """One shelf at one moment."""
+
+    shelf: Shelf
+    things: Sequence[Kept]
+    in_use: Collection[str]
+    disk: Disk | None
+
+
+async def _is_open(shelf: Shelf) -> bool:
+    with suppress(PilotlightError):  # a container engine that is away: its things stay meanwhile
+        await shelf.open()
+        return True
+    return False
+
+
+def _look(shelf: Shelf, needed: set[str]) -> _Look | None:
+    """None where it went away at this moment. What is needed is marked first, so that the last use of what nobody needs
+    any more is when it was needed last."""
+    with suppress(PilotlightError):
+        shelf.used(needed)
+        things = shelf.everything()
+        in_use = shelf.in_use()
+        shelf.used(in_use)
+        return _Look(shelf=shelf, things=things, in_use=in_use, disk=shelf.disk())
+    return None
+
+
+def _take(chosen: Iterable[Kept], looks: Iterable[_Look]) -> list[Kept]:
+    """What went. What somebody has used since it was looked at stays, and so does what that needs."""
+    shelf_of = {each.name: look.shelf for look in looks for each in look.things}
+    needs = {each.name: each.needs for look in looks for each in look.things}
+    stays: set[str] = set()
+    removed = []
+    for kept in chosen:
+        gone = False
+        with suppress(PilotlightError):
+            gone = kept.name not in stays and shelf_of[kept.name].take(kept)
+        if gone:
+            removed.append(kept)
+        elif (need := needs[kept.name]) is not None:
+            stays.add(need)
+    return removed
+
+
 def _names(references: Iterable[Reference]) -> set[str]:
     names = set()
     for each in references:
         names |= {f"{BUNDLES}/{each.bundle}", f"{ENVIRONMENTS}/{each.environment}"}
+        names |= {f"{IMAGES}/{image}" for image in (each.image, each.environment_image) if image is not None}
     return names
 
 
-def _for_rollback(references: Iterable[Reference]) -> set[str]:
+def _for_rollback(references: Iterable[Reference]) -> list[Reference]:
     """Of each function the last revisions that were live; `references` are in this order."""
     seen: Counter[FunctionKey] = Counter()
     chosen = []
@@ -161,7 +234,7 @@ def _for_rollback(references: Iterable[Reference]) -> set[str]:
         if each.state == RevisionState.RETIRED and seen[each.function] < ROLLBACK_REVISIONS:
             seen[each.function] += 1
             chosen.append(each)
-    return _names(chosen)
+    return chosen
 
 
 def _bytes(things: Iterable[Kept]) -> int:

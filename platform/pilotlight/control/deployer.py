@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ from pilotlight.control.launcher import Launched, Launcher, failure_of, new_id, 
 from pilotlight.control.links import Links
 from pilotlight.control.pools import Pools
 from pilotlight.control.reconciler import Reconciler
-from pilotlight.control.state import FunctionState
+from pilotlight.control.state import FunctionState, route_of
 from pilotlight.control.views import Deployed, DeployMode
 from pilotlight.core.errors import Conflict, FunctionNotFound, InvalidInput, KeyNotFound, PilotlightError
 from pilotlight.core.replica import ReplicaState
@@ -43,7 +43,7 @@ class Deployer:
         links: Callable[[], Links],
         pools: Pools,
         settings: ControlSettings,
-        bundle_of: Callable[[FunctionSpec], Bundle],
+        bundle_of: Callable[[FunctionSpec], Awaitable[Bundle]],
         keeping: Keeping,
         clock: Clock = SYSTEM,
     ) -> None:
@@ -65,12 +65,17 @@ class Deployer:
             self._keeping.namespaces.check(spec.namespace)
             state = self._reconciler.functions.get(spec.key)
             _check_mode(spec.key, mode, exists=state is not None)
-            bundle = self._bundle_of(spec)
+            try:
+                bundle = await self._bundle_of(spec)
+            except PilotlightError as error:
+                error.state = error.state or _still_serving(state)
+                raise
             versions = self._keeping.secrets.versions(spec)
             if state is not None and _is_unchanged(state.revision, spec, bundle, versions):
+                self._reconciler.try_again(state)  # an image that was gone may have been built again
                 applied = await self._in_the_routers(state)
                 return self._deployed(state, unchanged=True, created=False, phases={}, applied=applied)
-            with self._noted(spec):
+            with self._noted(spec), self._awaited(spec, state):
                 return await self._deploy_changed(spec, bundle, versions, state)
 
     async def _deploy_changed(
@@ -142,6 +147,20 @@ class Deployer:
             yield
         finally:
             del self._proving[spec.key]
+
+    @contextmanager
+    def _awaited(self, spec: FunctionSpec, state: FunctionState | None) -> Iterator[None]:
+        """Calls of a function that is deployed for the first time wait for it, as they would for a cold one. Not those
+        of one that wants a key: its key is not there yet."""
+        waiting = state is None and spec.auth == "none"
+        if waiting:
+            self._links().publish(route_of(spec))
+        try:
+            yield
+        except BaseException:
+            if waiting and spec.key not in self._reconciler.functions:
+                self._links().withdraw(spec.key)
+            raise
 
     @asynccontextmanager
     async def _turn(self, key: FunctionKey) -> AsyncIterator[None]:
@@ -220,7 +239,8 @@ class Deployer:
         applied = await self._in_the_routers(state)
         await self._pools.sync(self._reconciler.live_revisions())
         log.info("deployed", function=state.key, revision=revision.number, applied=applied)
-        return self._deployed(state, unchanged=False, created=created, phases=first.phases, applied=applied)
+        done = self._deployed(state, unchanged=False, created=created, phases=first.phases, applied=applied)
+        return msgspec.structs.replace(done, notes=first.running.notes)
 
     async def _in_the_routers(self, state: FunctionState) -> bool:
         version = self._reconciler.publish(state)

@@ -23,6 +23,7 @@ from pilotlight.link.messages import (
     PROTOCOL,
     Applied,
     Change,
+    Door,
     Down,
     Drained,
     Endpoint,
@@ -66,6 +67,7 @@ class _Router:
     writer: asyncio.StreamWriter
     joined_at: float
     applied: int = 0
+    shut: dict[str, str] = field(default_factory=dict)
     levels: dict[FunctionKey, tuple[float, Level]] = field(default_factory=dict)
     reported: bool = False
 
@@ -95,6 +97,7 @@ class Links:
         self._counts = counts or Counts()
         self._key_seconds = key_seconds
         self._drains: dict[str, _Drain] = {}
+        self._doors: tuple[Door, ...] = ()
         self._since: dict[FunctionKey, float] = {}
         self._progress = asyncio.Condition()
 
@@ -140,6 +143,18 @@ class Links:
         self._counts.forget(function)
         self._since.pop(function, None)
         return self._send_change([], [function])
+
+    def listen(self, doors: Iterable[Door]) -> int:
+        """Routers listen at these doors and no others; the version that says so."""
+        wanted = tuple(sorted(set(doors)))
+        if wanted == self._doors:
+            return self._version
+        self._doors = wanted
+        return self._send_change([], [], doors=wanted)
+
+    def shut(self, address: str) -> str | None:
+        """Why there is no door at that address, as a router said with the last version that it applied."""
+        return next((router.shut[address] for router in self._routers.values() if address in router.shut), None)
 
     async def applied(self, version: int, *, timeout: float) -> bool:
         """Wait until every connected router has applied the version; False when that took too long, or when there is
@@ -212,17 +227,17 @@ class Links:
         router = self._routers[name] = _Router(name, Run(hello.router, hello.epoch), writer, self._clock())
         writer.write(encode(Welcome(epoch=self._epoch)))
         self._regrant(but=router)
-        writer.write(encode(Snapshot(version=self._version, routes=tuple(self._granted(router)))))
+        writer.write(encode(Snapshot(version=self._version, routes=tuple(self._granted(router)), doors=self._doors)))
         log.info("router joined", router=name, routes=len(self._routes))
         return router
 
     async def _hear(self, router: _Router, message: Up) -> None:
         match message:
-            case Applied(version=version):
+            case Applied(version=version, shut=shut):
                 if version > self._version:
                     raise LinkBroken(f"version {version} was applied, and {self._version} is the last there is")
                 async with self._progress:
-                    router.applied = max(router.applied, version)
+                    router.applied, router.shut = max(router.applied, version), shut
                     self._progress.notify_all()
             case Levels(levels=levels, full=full):
                 self._take_levels(router, levels, full=full)
@@ -278,11 +293,13 @@ class Links:
             del self._drains[drain.replica]
             self._on_drained(drain.replica)
 
-    def _send_change(self, routes: list[Route], removed: list[FunctionKey]) -> int:
+    def _send_change(
+        self, routes: list[Route], removed: list[FunctionKey], *, doors: tuple[Door, ...] | None = None
+    ) -> int:
         self._version += 1
         for router in list(self._routers.values()):
             granted = tuple(self._granted(router, routes))
-            self._send(router, Change(version=self._version, routes=granted, removed=tuple(removed)))
+            self._send(router, Change(version=self._version, routes=granted, removed=tuple(removed), doors=doors))
         return self._version
 
     def _regrant(self, but: _Router | None = None) -> None:

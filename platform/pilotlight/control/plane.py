@@ -190,14 +190,14 @@ class ControlPlane:
         if state is None:
             raise FunctionNotFound(f"no function {key}")
         used: dict[str, Usage] = {}
-        if usage:
-            with suppress(TimeoutError):  # an engine that says nothing: the rest is known without it
-                async with asyncio.timeout(USAGE_SECONDS):
-                    for replica in list(state.replicas):
-                        if (one := await self._provider.usage(replica)) is not None:
-                            used[replica] = one
-        view = state.view(self._links.seen(key), used)
-        return view if not warm else msgspec.structs.replace(view, warm=await self._warm(state.revision))
+        waits: WarmView | None = None
+        with suppress(TimeoutError):  # an engine that says nothing: the rest is known without it
+            async with asyncio.timeout(USAGE_SECONDS):
+                waits = await self._warm(state.revision) if warm else None
+                for replica in list(state.replicas) if usage else ():
+                    if (one := await self._provider.usage(replica)) is not None:
+                        used[replica] = one
+        return msgspec.structs.replace(state.view(self._links.seen(key), used), warm=waits)
 
     async def _warm(self, revision: Revision) -> WarmView:
         found = await self._provider.warm(pool_of(revision, self._reconciler.live_revisions()))
@@ -278,7 +278,6 @@ class ControlPlane:
         failed = await self._store.fail_unfinished("the server stopped while it was proven")
         await self._builder.sweep()
         await self._provider.open()
-        await self._launcher.open()
         await self._keeping.open()
         await self._counts.open()
         for stored in await self._store.functions():

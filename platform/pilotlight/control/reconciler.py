@@ -6,6 +6,7 @@ while it is ready or draining.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
@@ -31,8 +32,13 @@ SOON_SECONDS = 10.0
 """A replica that ends by itself sooner than this after it was ready counts as a failed start."""
 
 
-LOST_SECONDS = 10.0
-"""Starts that are lost with their zygote are made again for this long."""
+ENGINE_AWAY = "engine-unreachable"
+NO_FAULT_SECONDS = {LOST_WITH_ZYGOTE: 10.0, ENGINE_AWAY: 30.0}
+"""Slugs of starts that failed by no fault of the function's: they are made again for this long, and callers wait."""
+AGAIN_SECONDS = {ENGINE_AWAY: 0.5}
+"""From such a failure to the next try, where that would fail at once."""
+LONGEST_PAUSE_SECONDS = {ENGINE_AWAY: 2.0}
+"""To be told that an engine is away costs nothing, and when it is back nobody should wait for the end of a pause."""
 
 ASKED_FOR = ("stopped", "killed")
 """Ends that somebody asked for: they say nothing about the function."""
@@ -195,6 +201,13 @@ class Reconciler:
     def reset_failures(self, state: FunctionState) -> None:
         state.failures, state.failure, state.lost_since = 0, None, None
 
+    def try_again(self, state: FunctionState) -> None:
+        """Somebody did something about a failure, or hopes so: the pause after it is over."""
+        if state.failure is not None:
+            self._cancel_timer(f"retry/{state.key}")
+            self.reset_failures(state)
+            self._retry(state)
+
     def _is_there(self, state: FunctionState) -> bool:
         return self.functions.get(state.key) is state
 
@@ -208,7 +221,7 @@ class Reconciler:
     def _perform(self, state: FunctionState, action: Action) -> None:
         match action:
             case Start(count=count):
-                if state.failure is None:
+                if state.failure is None and not state.pausing:
                     for _ in range(count):
                         self._start(state)
             case Drain(replica=replica):
@@ -241,29 +254,40 @@ class Reconciler:
         log.info("replica ready", function=state.key, replica=replica, phases=_rounded(launched.phases))
 
     def _start_failed(self, state: FunctionState, revision: Revision, replica: str, error: PilotlightError) -> None:
-        log.warning("start failed", function=state.key, replica=replica, slug=error.slug, detail=error.detail)
+        if error.slug != ENGINE_AWAY or state.lost_since is None:  # each further try would say the same
+            log.warning("start failed", function=state.key, replica=replica, slug=error.slug, detail=error.detail)
         if state.revision.id != revision.id or not self._is_there(state):
             return
         state.last_end = LastEnd(
             at=self._unix(), replica=replica, reason=error.slug, detail=error.detail, last_lines=error.last_lines
         )
-        if error.slug == LOST_WITH_ZYGOTE and self._is_soon_after_the_first_loss(state):
-            self.reconcile(state)
+        if self._is_soon_after_the_first_loss(state, NO_FAULT_SECONDS.get(error.slug)):
+            self._start_again(state, AGAIN_SECONDS.get(error.slug, 0.0))
         else:
             self._count_failure(state, error.slug, error.detail)
 
-    def _is_soon_after_the_first_loss(self, state: FunctionState) -> bool:
-        """A zygote's accident is not the function's: its starts are made again, unless that goes on."""
+    def _is_soon_after_the_first_loss(self, state: FunctionState, patience_seconds: float | None) -> bool:
+        """An accident of a zygote or an engine is no fault of the function's: starts are made again for a while."""
+        if patience_seconds is None:
+            return False
         if state.lost_since is None:
             state.lost_since = self._now()
-        return self._now() - state.lost_since < LOST_SECONDS
+        return self._now() - state.lost_since < patience_seconds
+
+    def _start_again(self, state: FunctionState, pause: float) -> None:
+        """Callers know nothing of it, and wait."""
+        state.pausing = pause > 0
+        if state.pausing:
+            self._later(f"again/{state.key}", pause, lambda: self._start_again(state, 0.0))
+        else:
+            self.reconcile(state)
 
     def _count_failure(self, state: FunctionState, slug: str, detail: str) -> None:
         """The first one is tried again at once, further ones after a pause in which callers are told. Starts that were
         under way when the pause began have failed with it: one cause makes one pause."""
         pausing = state.failure is not None
         state.failures += not pausing
-        pause = backoff_seconds(state.failures)
+        pause = min(backoff_seconds(state.failures), LONGEST_PAUSE_SECONDS.get(slug, math.inf))
         if pause and not pausing:
             state.next_try_at = self._unix() + pause
             state.failure = Failure(

@@ -4,8 +4,9 @@ What is referenced is never removed, however large it is. Of the rest the one wh
 what an earlier revision would need goes only after everything that nobody is likely to want again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pilotlight.builder.base import Kept
 
@@ -15,7 +16,7 @@ class Verdict:
     kept: Kept
     remove: bool
     reason: str
-    """One word: referenced, young, fits, or over-budget."""
+    """One word: referenced, young, fits, over-budget, or useless."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,34 +28,66 @@ class Wants:
 
 
 def judge(
-    everything: Iterable[Kept], wants: Wants, *, budget_bytes: int, min_age_seconds: float, now: float
+    everything: Iterable[Kept],
+    wants: Wants,
+    *,
+    budget_bytes: int,
+    short_bytes: Mapping[str, int] = MappingProxyType({}),
+    min_age_seconds: float,
+    now: float,
 ) -> list[Verdict]:
-    """A verdict on each, in the order in which they would go. Nothing that is kept needs something that is removed."""
-    things = list(everything)
-    used_at = _last_uses(things)
+    """A verdict on each, in the order in which they would go. Nothing that is kept needs something that is removed.
+
+    `short_bytes`: how much more should be free on each disk, whatever the budget is."""
+    things = {each.name: each for each in everything}
+    depths = {name: len(_needs(things, name)) for name in things}
+    used_at = _last_uses(things, depths)
     referenced = _with_needs(things, wants.referenced)
     preferred = _with_needs(things, wants.preferred)
-    total = sum(each.bytes for each in things)
-    verdicts = []
-    for each in sorted(things, key=lambda one: (one.name in preferred, used_at[one.name], one.needs is None, one.name)):
+    total, short = sum(each.bytes for each in things.values()), dict(short_bytes)
+    verdicts: dict[str, Verdict] = {}
+    for each in sorted(
+        things.values(), key=lambda one: (one.name in preferred, used_at[one.name], -depths[one.name], one.name)
+    ):
         young = used_at[each.name] > now - min_age_seconds
         reason = "referenced" if each.name in referenced else "young" if young else None
-        if reason is None and total > budget_bytes:
+        if reason is None and (total > budget_bytes or short.get(each.disk, 0) > 0):
             total -= each.bytes
-            verdicts.append(Verdict(each, True, "over-budget"))
+            short[each.disk] = short.get(each.disk, 0) - each.bytes
+            verdicts[each.name] = Verdict(each, True, "over-budget")
         else:
-            verdicts.append(Verdict(each, False, reason or "fits"))
-    return verdicts
+            verdicts[each.name] = Verdict(each, False, reason or "fits")
+    return _without_useless(things, verdicts, depths)
 
 
-def _last_uses(things: list[Kept]) -> dict[str, float]:
+def _without_useless(
+    things: Mapping[str, Kept], verdicts: Mapping[str, Verdict], depths: Mapping[str, int]
+) -> list[Verdict]:
+    """What lies on another disk than the thing that it needs may fit there, and is of no use without it."""
+    gone = {name for name, verdict in verdicts.items() if verdict.remove}
+    useless = {name for name in things.keys() - gone if not gone.isdisjoint(_needs(things, name))}
+    found = [Verdict(v.kept, True, "useless") if v.kept.name in useless else v for v in verdicts.values()]
+    return sorted(found, key=lambda one: -depths[one.kept.name]) if useless else found
+
+
+def _last_uses(things: Mapping[str, Kept], depths: Mapping[str, int]) -> dict[str, float]:
     """By name. An environment was used last when the last of its bundles was: it goes after all of them."""
-    uses = {each.name: each.used_at for each in things}
-    for each in things:
-        if each.needs is not None:
-            uses[each.needs] = max(each.used_at, uses.get(each.needs, each.used_at))
+    uses = {name: each.used_at for name, each in things.items()}
+    for name in sorted(things, key=lambda one: -depths[one]):
+        needs = things[name].needs
+        if needs is not None:
+            uses[needs] = max(uses[name], uses.get(needs, uses[name]))
     return uses
 
 
-def _with_needs(things: Iterable[Kept], names: frozenset[str]) -> frozenset[str]:
-    return names | {each.needs for each in things if each.name in names and each.needs is not None}
+def _with_needs(things: Mapping[str, Kept], names: frozenset[str]) -> frozenset[str]:
+    return names.union(*(_needs(things, name) for name in names))
+
+
+def _needs(things: Mapping[str, Kept], name: str) -> list[str]:
+    """All that it is of no use without: a bundle's image, and the environment that that begins with."""
+    found: list[str] = []
+    while (each := things.get(name)) is not None and each.needs is not None and each.needs not in found:
+        name = each.needs
+        found.append(name)
+    return found

@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from pilotlight.autoscale.decide import (
     NOTHING,
     PANIC_SECONDS,
@@ -22,7 +24,7 @@ from pilotlight.control.views import ColdStart, FailureView, FunctionView, LastE
 from pilotlight.core.errors import Failure
 from pilotlight.core.replica import Replica, ReplicaState
 from pilotlight.core.revision import Revision
-from pilotlight.core.spec import FunctionKey
+from pilotlight.core.spec import FunctionKey, FunctionSpec
 from pilotlight.link.messages import Endpoint, ReplicaEnd, Route
 from pilotlight.providers.base import Usage
 
@@ -54,7 +56,9 @@ class FunctionState:
     failures: int = 0
     """Starts in a row that failed, or replicas that ended soon after."""
     lost_since: float | None = None
-    """Monotonic time of the first start that was lost with its zygote, since one became ready."""
+    """Monotonic time of the first start that was lost by no fault of the function's, since one became ready."""
+    pausing: bool = False
+    """No start is tried for a moment, and callers wait: one would be lost like the last."""
     failure: Failure | None = None
     """Set while no start is tried."""
     next_try_at: float = 0.0
@@ -128,23 +132,16 @@ class FunctionState:
 
     def route(self) -> Route:
         spec = self.revision.spec
-        return Route(
-            function=self.key,
-            timeout_seconds=spec.timeout_seconds,
-            queue=spec.queue,
-            body_limit_bytes=int(spec.body_limit_mib * 2**20),
-            debug=spec.debug,
+        return msgspec.structs.replace(
+            route_of(spec),
             failure=self.failure,
             endpoints=tuple(_endpoints(self.replicas.values())),
             ended=tuple(self.ended),
             starts=dict(self.tally.starts),
             ends=dict(self.tally.ends),
-            cors=spec.cors,
             key_digests=self.key_digests if spec.auth == "key" else None,
             replicas=self.decision.replicas,
-            min_replicas=spec.scale.min,
             target_load=spec.scale.per_replica(self.slots),
-            scaling_type="capacity" if spec.scale.type == "concurrency" else spec.scale.type,  # OpenFaaS' word for it
         )
 
     def view(self, level: Levelled | None, usage: dict[str, Usage] | None = None) -> FunctionView:
@@ -168,6 +165,7 @@ class FunctionState:
             failure=self._failure(),
             environment=self.revision.bundle.environment,
             bundle=self.revision.bundle.digest,
+            runs=self.revision.bundle.image,
             replicas=tuple(self._replica_view(r, (usage or {}).get(r.id)) for r in self.replicas.values()),
             last_cold_start=self.last_cold_start,
             last_end=self._last_end(),
@@ -206,6 +204,21 @@ class FunctionState:
             cpu_seconds=usage.cpu_seconds if usage else None,
             memory_mib=usage.memory_mib if usage else None,
         )
+
+
+def route_of(spec: FunctionSpec) -> Route:
+    """Of a function of which nothing is there yet."""
+    return Route(
+        function=spec.key,
+        timeout_seconds=spec.timeout_seconds,
+        queue=spec.queue,
+        body_limit_bytes=int(spec.body_limit_mib * 2**20),
+        debug=spec.debug,
+        cors=spec.cors,
+        replicas=max(1, spec.scale.min),
+        min_replicas=spec.scale.min,
+        scaling_type="capacity" if spec.scale.type == "concurrency" else spec.scale.type,  # OpenFaaS' word for it
+    )
 
 
 def _endpoints(replicas: Iterable[Replica]) -> Iterable[Endpoint]:

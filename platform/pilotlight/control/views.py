@@ -95,6 +95,8 @@ class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
     failure: FailureView | None = None
     environment: str
     bundle: str
+    runs: str | None = None
+    """The image that its replicas are made of, bound to bytes; None for processes."""
     replicas: tuple[ReplicaView, ...] = ()
     warm: WarmView | None = None
     last_cold_start: ColdStart | None = None
@@ -115,6 +117,8 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds of the proving replica's start; empty when unchanged."""
     applied: bool
     """The router has it; False when no router answered in time (it will get it when it comes back)."""
+    notes: tuple[str, ...] = ()
+    """What the proving replica was given differently from what was asked for."""
 
 
 class DeployMode(Enum):

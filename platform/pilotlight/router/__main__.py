@@ -1,8 +1,9 @@
 """The router as a program.
 
-    python -m pilotlight.router --public-fd N --metrics-fd M --lifeline-fd L --settings-json JSON
+    python -m pilotlight.router --public-fd N --metrics-fd M --lifeline-fd L [--shelf-fds R W] --settings-json JSON
 
-Its listening sockets are the supervisor's, so that nobody is refused while it is started again. It ends, after it has
+Its listening sockets are the supervisor's, so that nobody is refused while it is started again; those that it opens
+itself (doors) it leaves on the shelf. It ends, after it has
 drained, when it is told to (SIGTERM, SIGINT) or when the lifeline's other end is gone.
 """
 
@@ -24,6 +25,7 @@ from pilotlight.core.errors import InvalidSetting
 from pilotlight.log_lines import log_to_stderr
 from pilotlight.router import meter, metrics_server
 from pilotlight.router.control_plane import ControlPlane
+from pilotlight.router.doors import Doors, Shelf
 from pilotlight.router.levels import LevelReporter
 from pilotlight.router.link_client import LinkClient
 from pilotlight.router.server import Server
@@ -47,7 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
     # What was imported lives as long as the program: the collector need not look at it again. Calls leave no cycles.
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-    uvloop.run(_run(settings, options.public_fd, options.metrics_fd, options.lifeline_fd))
+    shelf = Shelf(*(socket.socket(fileno=number) for number in options.shelf_fds)) if options.shelf_fds else None
+    uvloop.run(_run(settings, options.public_fd, options.metrics_fd, options.lifeline_fd, shelf))
 
 
 def _allow_many_connections() -> None:
@@ -61,11 +64,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--public-fd", type=int, required=True, help="listening socket for callers")
     parser.add_argument("--metrics-fd", type=int, required=True, help="listening socket for /metrics")
     parser.add_argument("--lifeline-fd", type=int, required=True, help="read end of the supervisor's pipe")
+    parser.add_argument("--shelf-fds", type=int, nargs=2, help="what a killed router leaves for the next one")
     parser.add_argument("--settings-json", required=True, help="the server's settings (config.Settings.to_json)")
     return parser.parse_args(arguments)
 
 
-async def _run(settings: Settings, public_fd: int, metrics_fd: int, lifeline_fd: int) -> None:
+async def _run(
+    settings: Settings, public_fd: int, metrics_fd: int, lifeline_fd: int, shelf: Shelf | None = None
+) -> None:
     buffer_bytes = settings.router.buffer_bytes
     reporter = LevelReporter()
     table = Table(
@@ -74,7 +80,6 @@ async def _run(settings: Settings, public_fd: int, metrics_fd: int, lifeline_fd:
         buffer_bytes=buffer_bytes,
         call_depth=settings.router.call_depth,
     )
-    link = LinkClient(settings.link_socket, table=table, reporter=reporter)
     control_plane = ControlPlane(
         settings.api_socket,
         deadlines=table.deadlines,
@@ -82,7 +87,10 @@ async def _run(settings: Settings, public_fd: int, metrics_fd: int, lifeline_fd:
         change_seconds=2 * settings.control.start_timeout_seconds,
         buffer_bytes=buffer_bytes,
     )
-    server = Server(socket.socket(fileno=public_fd), settings.router, table, control_plane)
+    public = socket.socket(fileno=public_fd)
+    server = Server(public, settings.router, table, control_plane)
+    doors = Doors(public, server, shelf)
+    link = LinkClient(settings.link_socket, table=table, reporter=reporter, listen=doors.listen)
     stop = _stop_event(lifeline_fd)
 
     def render() -> str:
@@ -94,6 +102,7 @@ async def _run(settings: Settings, public_fd: int, metrics_fd: int, lifeline_fd:
     log.info("router serves", epoch=link.epoch, pid=os.getpid())
     await stop.wait()
     log.info("router drains", seconds=settings.control.drain_seconds)
+    doors.close()
     scrapes.close()  # with its listening socket, as `drain` does: the next server may want both ports at once
     await server.drain(settings.control.drain_seconds)
     reporter.report()

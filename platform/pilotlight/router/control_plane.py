@@ -117,6 +117,9 @@ class PassThrough(Relay):
     def _problem_lines(self) -> tuple[None, bytes]:
         return None, b""
 
+    def _speaks_openfaas(self) -> bool:
+        return self._head.target.startswith(b"/system")
+
     def _close(self, now: float) -> None:
         if self._deadline is not None:
             self._deadline.remove(self)

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
 from pilotlight.link import messages
-from pilotlight.link.messages import Applied, Change, Hello, LinkBroken, Snapshot, Up, Welcome
+from pilotlight.link.messages import Applied, Change, Door, Hello, LinkBroken, Snapshot, Up, Welcome
 from pilotlight.router.levels import LevelReporter
 from pilotlight.router.table import Table
 
@@ -24,12 +25,22 @@ log = structlog.get_logger()
 class LinkClient:
     """One connection at a time, for as long as the router lives."""
 
-    def __init__(self, socket: Path, *, table: Table, reporter: LevelReporter) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        *,
+        table: Table,
+        reporter: LevelReporter,
+        listen: Callable[[tuple[Door, ...]], dict[str, str]] = lambda _doors: {},
+    ) -> None:
+        """`listen`: at these doors and no others; what could not be opened, with the reason."""
         self.epoch = os.urandom(8).hex()
         self.up = False
         self._socket = socket
         self._table = table
         self._reporter = reporter
+        self._listen = listen
+        self._shut: dict[str, str] = {}
 
     async def run(self) -> None:
         pause = FIRST_PAUSE_SECONDS
@@ -79,7 +90,9 @@ class LinkClient:
             if message.version != self._table.version + 1:
                 raise LinkBroken(f"change {message.version} came after {self._table.version}")
             self._table.change(message)
-            uplink.send(Applied(version=message.version))
+            if message.doors is not None:
+                self._shut = self._listen(message.doors)
+            uplink.send(Applied(version=message.version, shut=self._shut))
             touched = (self._table.get(route.function) for route in message.routes)
             self._reporter.applied(touched, message.version, full=False)
         else:
@@ -87,7 +100,8 @@ class LinkClient:
 
     def _apply_snapshot(self, snapshot: Snapshot, uplink: "_Uplink") -> None:
         self._table.replace(snapshot)
-        uplink.send(Applied(version=snapshot.version))
+        self._shut = self._listen(snapshot.doors)
+        uplink.send(Applied(version=snapshot.version, shut=self._shut))
         self._reporter.applied(self._table, snapshot.version, full=True)
 
     async def _say_farewell(self, writer: asyncio.StreamWriter) -> None:

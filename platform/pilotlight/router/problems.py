@@ -35,12 +35,13 @@ class Problem:
             members["call_id"] = call_id
         return json.dumps(members).encode() + b"\n"
 
-    def response(self, *, call_id: bytes | None, to_head: bool, lines: bytes = b"") -> bytes:
-        """The whole response; `lines` are further header lines."""
-        body = self.body(None if call_id is None else call_id.decode())
+    def response(self, *, call_id: bytes | None, to_head: bool, lines: bytes = b"", plain: bool = False) -> bytes:
+        """The whole response; `lines` are further header lines. `plain` is the sentence alone, as OpenFaaS has it."""
+        body = f"{self.detail}\n".encode() if plain else self.body(None if call_id is None else call_id.decode())
+        kind = b"text/plain; charset=utf-8" if plain else b"application/problem+json"
         head = [
             STATUS_LINES[self.status],
-            b"Content-Type: application/problem+json\r\nContent-Length: %d\r\n" % len(body),
+            b"Content-Type: %b\r\nContent-Length: %d\r\n" % (kind, len(body)),
             b"X-OpenFaaS-Internal: gateway\r\n",
         ]
         if self.limit is not None:
@@ -71,6 +72,16 @@ def path_not_found(path: str) -> Problem:
         slug="path-not-found",
         detail=f"The path {path} of a function cannot be reached from outside.",
         hint="Of the paths below /_/ only /_/health and /_/ready can.",
+    )
+
+
+def functions_alone(path: str) -> Problem:
+    """For functions' containers: the API is for people."""
+    return Problem(
+        status=404,
+        slug="path-not-found",
+        detail=f"The path {path} cannot be reached from a function's container.",
+        hint="Functions are called at /function/NAME; all else is served at the server's own address alone.",
     )
 
 

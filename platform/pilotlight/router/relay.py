@@ -273,8 +273,14 @@ class Relay:
             return
         call_id, lines = self._problem_lines()
         connection, keep = self._after_own_answer()
-        response = problem.response(call_id=call_id, to_head=self.to_head, lines=lines + connection)
+        response = problem.response(
+            call_id=call_id, to_head=self.to_head, lines=lines + connection, plain=self._speaks_openfaas()
+        )
         self._finish_with(problem.status, response, keep=keep)
+
+    def _speaks_openfaas(self) -> bool:
+        """Whether its errors are plain text."""
+        return False
 
     def _after_own_answer(self) -> tuple[bytes, bool]:
         """What becomes of the caller's connection after an answer in the function's place: as a line, and whether it

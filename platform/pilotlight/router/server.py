@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import cast
 
 from pilotlight.config import RouterSettings
+from pilotlight.link.messages import Door
 from pilotlight.router import problems
 from pilotlight.router.call import FunctionCall
 from pilotlight.router.control_plane import ControlPlane
+from pilotlight.router.doors import Listener, Network, unmapped
 from pilotlight.router.headers import REQUEST_NOTED, CallIds
+from pilotlight.router.problems import Problem
 from pilotlight.router.relay import Relay
 from pilotlight.router.table import Table
 from pilotlight.router.upstream import Connection
@@ -29,7 +33,7 @@ _HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nConte
 
 
 class Server:
-    """The public listening socket, and all connections that were accepted on it."""
+    """The public listening socket and the doors beside it, and all connections that were accepted on them."""
 
     def __init__(
         self, listener: socket.socket, settings: RouterSettings, table: Table, control_plane: ControlPlane
@@ -40,21 +44,24 @@ class Server:
         self.ids = CallIds()
         self.closing = False
         self.clients: set[Client] = set()
-        self._listener = listener
-        self._accepting: asyncio.AbstractServer | None = None
+        self.covered: Mapping[str, Network] = {}
+        """Doors' addresses at which the public socket listens itself."""
+        self._public = Listener(listener, lambda: Client(self))
+        self._doors: dict[Door, Listener] = {}
+        self._opening: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
 
     async def start(self) -> None:
-        await self._accept()
+        await self._public.accept()
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
     async def drain(self, seconds: float) -> None:
         """Accept nothing more, finish what is in flight, but not for ever. Somebody who has just had an answer may be
         sending the next request already: it is answered, too, with `Connection: close`."""
         self.closing = True
-        self._pause()
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         for client in tuple(self.clients):
             client.closing = True
         try:
@@ -75,24 +82,33 @@ class Server:
         self.clients.add(client)
         client.closing = self.closing
         if len(self.clients) >= self.settings.connections:
-            self._pause()
+            for listener in self._listeners:
+                listener.pause()
 
     def left(self, client: "Client") -> None:
         self.clients.discard(client)
         if not self.clients:
             self._idle.set()
 
-    def _pause(self) -> None:
-        """Later connections wait in the listening socket's backlog."""
-        if self._accepting is not None:
-            self._accepting.close()
-            self._accepting = None
+    # doors.House
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        # A server closes the socket that it was given; the listening one must outlast it.
-        sock = self._listener.dup()
-        self._accepting = await loop.create_server(lambda: Client(self), sock=sock, backlog=1024)
+    def open_door(self, door: Door, sock: socket.socket) -> None:
+        network = ipaddress.ip_network(door.network)
+        listener = self._doors[door] = Listener(sock, lambda: Client(self, network))
+        if len(self.clients) < self.settings.connections:
+            task = asyncio.get_running_loop().create_task(listener.accept())
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    def close_door(self, door: Door) -> None:
+        self._doors.pop(door).close()
+
+    def cover_doors(self, networks: Mapping[str, Network]) -> None:
+        self.covered = networks
+
+    @property
+    def _listeners(self) -> tuple[Listener, ...]:
+        return (self._public, *self._doors.values())
 
     async def _sweep(self) -> None:
         while True:
@@ -100,23 +116,26 @@ class Server:
             now = monotonic()
             for client in tuple(self.clients):
                 client.look_at_the_clock(now)
-            if self._accepting is None and not self.closing and len(self.clients) < self.settings.connections:
-                await self._accept()
+            if not self.closing and len(self.clients) < self.settings.connections:
+                for listener in self._listeners:
+                    await listener.accept()
 
 
 class Client(asyncio.Protocol):
     """One connection of a caller (relay.Caller, http1.RequestUser)."""
 
     __slots__ = (
-        "_body_waits", "_discarding", "_full", "_head_since", "_lingering_since", "_parser", "_paused", "_relay",
-        "_server", "_since", "_transport", "_tunnel", "_unread", "address", "closing", "feeding",
+        "_body_waits", "_discarding", "_from", "_full", "_head_since", "_lingering_since", "_parser", "_paused",
+        "_relay", "_server", "_since", "_transport", "_tunnel", "_unread", "address", "closing", "feeding",
         "write",
     )  # fmt: skip
     write: Callable[[bytes], object]
     """The transport's own, until it is gone; then bytes go nowhere."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, network: Network | None = None) -> None:
         self._server = server
+        self._from = network
+        """Of a caller who came by a door: functions are all that is served, to callers from this network alone."""
         self._relay: Relay | None = None
         self._tunnel: Connection | None = None
         self._discarding = False
@@ -144,6 +163,10 @@ class Client(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.address = peer[0].encode() if isinstance(peer, tuple) else b"127.0.0.1"
         self._server.joined(self)
+        if self._server.covered and self._from is None:
+            self._from = self._server.covered.get(unmapped(transport.get_extra_info("sockname")[0]))
+        if self._from is not None and ipaddress.ip_address(unmapped(self.address.decode())) not in self._from:
+            self.cut()  # another machine that sends packets for this network our way, or another network's container
 
     def data_received(self, data: bytes) -> None:
         if self._tunnel is not None:
@@ -197,10 +220,12 @@ class Client(asyncio.Protocol):
             call = FunctionCall(self, head, server.table, server.ids, address, path)
             self._relay = call
             call.start()
-        elif target == b"/healthz" and head.method in (b"GET", b"HEAD"):
-            self._say_healthy(head)
         elif target.startswith(ASYNC_FUNCTION):
             self._refuse_asynchronous(head)
+        elif self._from is not None:
+            self._answer_itself(head, problems.functions_alone(target.decode("ascii", "replace")))
+        elif target == b"/healthz" and head.method in (b"GET", b"HEAD"):
+            self._say_healthy(head)
         else:
             relay = server.control_plane.pass_on(self, head)
             self._relay = relay
@@ -339,6 +364,9 @@ class Client(asyncio.Protocol):
         if head.method != b"POST":
             method = head.method.decode("ascii", "replace")
             problem = problems.method_not_allowed(method, ("POST",), what="/async-function/NAME")
+        self._answer_itself(head, problem)
+
+    def _answer_itself(self, head: RequestHead, problem: Problem) -> None:
         keep = head.keep_alive and not self.closing and not head.has_body and not head.http10
         lines = b"" if keep else b"Connection: close\r\n"
         self.write(problem.response(call_id=None, to_head=head.method == b"HEAD", lines=lines))

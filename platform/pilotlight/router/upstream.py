@@ -239,9 +239,12 @@ class Pool:
         """A new connection could not be made."""
 
     def close(self) -> None:
-        """No connection is kept from now on; those in use end with their exchanges."""
+        """No connection is kept from now on; those in use end with their exchanges. One that is being made is given up:
+        until it stands, the address of a container that has ended may be another's."""
         self.closed = True
         self.close_idle()
+        for task in tuple(self._connecting):
+            task.cancel()
 
     def close_idle(self) -> None:
         idle, self.idle = self.idle, []
@@ -253,9 +256,12 @@ class Pool:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await _open(self.address, partial(Connection, self))
         except OSError as error:  # TimeoutError is one
-            self.refused()
-            self.on_release(self, monotonic())
-            exchange.connect_failed(error)
+            self._not_connected(exchange, error)
+            return
+        except asyncio.CancelledError:
+            if not self.closed:
+                raise
+            self._not_connected(exchange, ConnectionAbortedError(errno.ECONNABORTED, "the replica is gone"))
             return
         self.connected()
         if exchange.over:
@@ -263,6 +269,12 @@ class Pool:
             self.on_release(self, monotonic())
         else:
             connection.begin(exchange)
+
+
+    def _not_connected(self, exchange: Exchange, error: OSError) -> None:
+        self.refused()
+        self.on_release(self, monotonic())
+        exchange.connect_failed(error)
 
 
 def _drop(data: bytes) -> None:

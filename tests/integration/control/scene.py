@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pilotlight.builder.base import Progress
+from pilotlight.builder.base import Choices, Progress
 from pilotlight.config import ControlSettings, Settings, claim_private_dir
 from pilotlight.control.plane import ControlPlane
 from pilotlight.core.errors import BundleNotFound
@@ -17,6 +17,7 @@ from pilotlight.core.spec import FunctionKey, FunctionSpec, Scaling, function_ke
 from pilotlight.link.messages import (
     Applied,
     Change,
+    Door,
     Drained,
     Endpoint,
     Hello,
@@ -39,7 +40,9 @@ class KnownBundles:
 
     digests = {"1" * 64, "2" * 64, "3" * 64}
 
-    async def build(self, *, name: str, template: str, tar: Path, progress: Callable[[Progress], None]) -> Bundle:
+    async def build(
+        self, *, name: str, template: str, tar: Path, choices: Choices, progress: Callable[[Progress], None]
+    ) -> Bundle:
         raise NotImplementedError
 
     def bundle(self, digest: str) -> Bundle:
@@ -59,6 +62,9 @@ class PlayedRouter:
     routes: dict[FunctionKey, Route] = field(default_factory=dict)
     version: int = 0
     auto_drain: bool = True
+    doors: tuple[Door, ...] = ()
+    shut: dict[str, str] = field(default_factory=dict)
+    """What it says of doors that it cannot open."""
     _writer: asyncio.StreamWriter | None = None
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -69,11 +75,13 @@ class PlayedRouter:
         try:
             while True:
                 match await read_down(reader):
-                    case Snapshot(version=version, routes=routes):
+                    case Snapshot(version=version, routes=routes, doors=doors):
+                        self.doors = doors
                         await self._apply(version, {route.function: route for route in routes})
                         self.report(full=True)
-                    case Change(version=version, routes=routes, removed=removed):
+                    case Change(version=version, routes=routes, removed=removed, doors=changed):
                         assert version == self.version + 1
+                        self.doors = self.doors if changed is None else changed
                         kept = {key: route for key, route in self.routes.items() if key not in removed}
                         await self._apply(version, kept | {route.function: route for route in routes})
                     case Welcome():
@@ -109,7 +117,7 @@ class PlayedRouter:
         async with self._changed:
             self.version, self.routes = version, routes
             self._changed.notify_all()
-        self._writer.write(encode(Applied(version=version)))
+        self._writer.write(encode(Applied(version=version, shut=self.shut)))
         if self.auto_drain:
             for endpoint in [e for route in routes.values() for e in route.endpoints if e.draining]:
                 self.drained(endpoint.replica)

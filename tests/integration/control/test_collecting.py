@@ -43,7 +43,7 @@ class Cellar:
     def collector(self, **settings: float) -> Collector:
         values = {"budget_mib": 0, "free_mib": 0} | settings
         chosen = DiskSettings(**values)  # type: ignore[arg-type]
-        return Collector(store=self.store, provider=self.provider, shelf=self.shelf, settings=chosen)
+        return Collector(store=self.store, provider=self.provider, shelves=[self.shelf], settings=chosen)
 
     def environment(self, digest: str) -> str:
         return self._put(f"environments/{digest}", {"bytes": MIB})
@@ -237,7 +237,7 @@ async def test_the_servers_own_layer_stays(cellar: Cellar) -> None:
     long_ago(own)
     shelf = Shelf(cellar.data, layer=own, make_cache=(cellar.data / "cache/uv").mkdir)
     settings = DiskSettings(budget_mib=0, free_mib=0)
-    await Collector(store=cellar.store, provider=cellar.provider, shelf=shelf, settings=settings).collect()
+    await Collector(store=cellar.store, provider=cellar.provider, shelves=[shelf], settings=settings).collect()
     assert own.is_dir()
 
 

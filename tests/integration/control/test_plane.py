@@ -45,6 +45,33 @@ async def test_a_deploy_returns_when_the_router_has_the_proven_replica(scene: Sc
         assert (deployed.view.revision, deployed.view.state, deployed.view.ready) == (1, "ready", 1)
 
 
+async def test_calls_of_a_first_deploy_wait_for_it(scene: Scene) -> None:
+    async with scene.plane(ready_delay=None) as (plane, router, fake):
+        deploying = asyncio.create_task(plane.deploy(hello(queue=7)))
+        await router.until(lambda: HELLO in router.routes)
+        assert (router.routes[HELLO].queue, router.endpoints(), router.routes[HELLO].failure) == (7, (), None)
+        router.report(waiting=3)
+        await until(lambda: fake.backend.replicas)
+        await fake.make_ready(next(iter(fake.backend.replicas)))
+        assert (await deploying).created
+        assert len(router.endpoints()) == 1
+
+
+async def test_a_first_deploy_that_fails_is_waited_for_no_longer(scene: Scene) -> None:
+    async with scene.plane(load_failure=BROKEN) as (plane, router, _):
+        with pytest.raises(RevisionFailed):
+            await plane.deploy(hello())
+        await router.until(lambda: HELLO not in router.routes)
+
+
+async def test_a_first_deploy_that_wants_a_key_lets_nobody_wait_without_it(scene: Scene) -> None:
+    async with scene.plane(start_delay=0.1) as (plane, router, _):
+        deploying = asyncio.create_task(plane.deploy(hello(auth="key")))
+        await router.until(lambda: HELLO in router.routes)
+        assert router.routes[HELLO].key_digests
+        await deploying
+
+
 async def test_deploying_the_same_again_makes_no_revision(scene: Scene) -> None:
     async with scene.plane() as (plane, _, fake):
         await plane.deploy(hello())

@@ -13,7 +13,19 @@ from typing import Any, TypeVar
 from pilotlight.config import RouterSettings, Settings
 from pilotlight.core.spec import FunctionKey, function_key
 from pilotlight.link import messages
-from pilotlight.link.messages import Applied, Change, Drained, Endpoint, Hello, Level, Levels, Route, Snapshot, Welcome
+from pilotlight.link.messages import (
+    Applied,
+    Change,
+    Door,
+    Drained,
+    Endpoint,
+    Hello,
+    Level,
+    Levels,
+    Route,
+    Snapshot,
+    Welcome,
+)
 from pilotlight_runtime.http1 import ResponseHead, ResponseParser, chunk
 
 T = TypeVar("T")
@@ -128,6 +140,7 @@ class Link:
         self.hellos: list[Hello] = []
         self.version = 0
         self.routes: dict[FunctionKey, Route] = {}
+        self.doors: tuple[Door, ...] = ()
         self.with_snapshot = True
         self._server: asyncio.AbstractServer | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -155,6 +168,14 @@ class Link:
         self.send(Change(version=self.version, removed=(key,)))
         await self.applied()
 
+    async def listen(self, *doors: Door) -> dict[str, str]:
+        """What the router says of the doors that could not be opened."""
+        self.doors = doors
+        self.version += 1
+        self.send(Change(version=self.version, doors=doors))
+        await self.applied()
+        return next(m.shut for m in reversed(self.said) if isinstance(m, Applied))
+
     async def applied(self) -> None:
         await until(lambda: any(isinstance(m, Applied) and m.version == self.version for m in self.said))
 
@@ -163,7 +184,7 @@ class Link:
         self._writer.write(messages.encode(message))
 
     def snapshot(self) -> None:
-        self.send(Snapshot(version=self.version, routes=tuple(self.routes.values())))
+        self.send(Snapshot(version=self.version, routes=tuple(self.routes.values()), doors=self.doors))
 
     def levels(self, key: FunctionKey) -> list[Level]:
         return [level for m in self.said if isinstance(m, Levels) for level in m.levels if level.function == key]
@@ -279,8 +300,10 @@ class Rig:
         self.folder = folder
         self.settings = settings
         self.link = Link(settings.link_socket)
+        self.host = "127.0.0.1"
         self.port = 0
         self.metrics_port = 0
+        self.shelf = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.process: asyncio.subprocess.Process
         self.lifeline = -1
         self._replicas: list[Replica] = []
@@ -307,8 +330,9 @@ class Rig:
         )
         return Route(function=function_key(name), endpoints=endpoints, **route)
 
-    async def caller(self) -> Caller:
-        caller = Caller(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def caller(self, host: str = "127.0.0.1", local: str | None = None) -> Caller:
+        source = None if local is None else (local, 0)
+        caller = Caller(*await asyncio.open_connection(host, self.port, local_addr=source))
         self._callers.append(caller)
         return caller
 
@@ -333,12 +357,16 @@ class Rig:
 
     async def start(self) -> None:
         read_end, self.lifeline = os.pipe()
-        public = socket.create_server(("127.0.0.1", 0), backlog=128)
+        six = ":" in self.host
+        family = socket.AF_INET6 if six else socket.AF_INET
+        public = socket.create_server((self.host, self.port), family=family, backlog=128, dualstack_ipv6=six)
         metrics = socket.create_server(("127.0.0.1", 0))
         self.port, self.metrics_port = public.getsockname()[1], metrics.getsockname()[1]
-        fds = (public.fileno(), metrics.fileno(), read_end)
+        shelf = tuple(end.fileno() for end in self.shelf)
+        fds = (public.fileno(), metrics.fileno(), read_end, *shelf)
         names = ("--public-fd", "--metrics-fd", "--lifeline-fd")
-        flags = [text for name, fd in zip(names, fds, strict=True) for text in (name, str(fd))]
+        flags = [text for name, fd in zip(names, fds, strict=False) for text in (name, str(fd))]
+        flags += ["--shelf-fds", *map(str, shelf)]
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "pilotlight.router", *flags, "--settings-json", self.settings.to_json(), pass_fds=fds
         )
@@ -358,6 +386,8 @@ class Rig:
                 await self.process.wait()
         if self.lifeline >= 0:
             os.close(self.lifeline)
+        for end in self.shelf:
+            end.close()
 
 
 async def slowly(request: Request) -> None:

@@ -212,8 +212,11 @@ async def test_drained_is_said_again_after_a_reconnect(rig: Rig) -> None:
 
 
 async def test_other_paths_are_503_while_the_control_plane_is_dead(rig: Rig) -> None:
-    answer = await rig.call("/system/functions")
+    answer = await rig.call("/api/v1/functions")
     assert (answer.status, answer.json()["type"], bool(answer.json()["hint"])) == (503, "control-plane-down", True)
+    plain = await rig.call("/system/functions")
+    assert (plain.status, plain.headers["content-type"]) == (503, "text/plain; charset=utf-8")
+    assert plain.body.startswith(b"The control plane does not answer.")
 
 
 async def test_other_paths_are_passed_on_both_ways(rig: Rig) -> None:

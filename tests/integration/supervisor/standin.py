@@ -6,6 +6,7 @@ tests. Each writes its pid to FOLDER/NAME.pid and what happens to it to FOLDER/N
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--stop-all", action="store_true")
     for name in ("--public-fd", "--metrics-fd", "--lifeline-fd"):
         parser.add_argument(name, type=int)
+    parser.add_argument("--shelf-fds", type=int, nargs=2)
     parser.add_argument("--settings-json")
     options = parser.parse_args()
     if options.stop_all:
@@ -37,6 +39,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: end(options, "asked"))
     if (options.folder / f"{options.role}.stubborn").exists():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if (options.folder / f"{options.role}.shelves").exists():
+        shelve(options)
     note(options, "started")
     if listener is not None:
         serve(listener, options.folder / "control.log")
@@ -51,6 +55,18 @@ def serve(listener: socket.socket, control_log: Path) -> None:
             connection.recv(4096)
             status = b"200 OK" if control_log.exists() else b"503 Service Unavailable"
             connection.sendall(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % status)
+
+
+def shelve(options: argparse.Namespace) -> None:
+    """A descriptor is left for the next one; how many were left for this one is noted."""
+    reading, writing = (socket.socket(fileno=number) for number in options.shelf_fds)
+    reading.setblocking(False)
+    found = 0
+    with contextlib.suppress(BlockingIOError):
+        while socket.recv_fds(reading, 1, 1)[1]:
+            found += 1
+    note(options, f"found {found}")
+    socket.send_fds(writing, [b"."], [options.lifeline_fd])
 
 
 def until_lifeline_ends(options: argparse.Namespace) -> None:

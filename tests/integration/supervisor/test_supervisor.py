@@ -69,6 +69,13 @@ def test_connections_made_while_the_router_is_down_are_answered(start: Start) ->
     assert all(server.ask().startswith(b"HTTP/1.1 200") for _ in range(20))
 
 
+def test_what_a_killed_router_left_on_the_shelf_is_there_for_the_next(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "router.shelves").touch()
+    server = start().until_ready()
+    os.kill(server.pid("router"), signal.SIGKILL)
+    eventually(lambda: server.log("router") == ["found 0", "started", "found 1", "started"])
+
+
 def test_killing_it_ends_the_lifelines_and_the_next_start_takes_over(start: Start) -> None:
     server = start().until_ready()
     port = server.address()[1]

@@ -30,6 +30,11 @@ def test_the_service_leaves_replicas_alone_and_keeps_what_adoption_needs() -> No
     assert "XDG_RUNTIME_DIR=/run/pilotlight" in service["Environment"]
 
 
+def test_the_drop_in_for_docker_changes_the_provider_and_nothing_else() -> None:
+    (command,) = re.findall(r"^ExecStart=(.+)$", (FOLDER / "docker.conf").read_text(), re.M)
+    assert command.replace(" --provider docker", "") == _service()["ExecStart"]
+
+
 def test_its_data_lies_in_its_state_directory() -> None:
     service = _service()
     assert f"--data-dir /var/lib/{service['StateDirectory']}" in service["ExecStart"]
