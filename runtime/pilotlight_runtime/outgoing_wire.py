@@ -19,6 +19,10 @@ IDLE_SECONDS = 60.0
 """Less than the router keeps an idle connection."""
 KEPT = 8
 """Idle connections of a thread."""
+RESTART_SECONDS = 8.0
+"""While a server is restarted nobody listens for some seconds. Nothing was sent, so a refused connection is tried again
+for this long."""
+AGAIN_SECONDS = 0.1
 BODY_LIMIT_BYTES = 256 * 2**20
 _READ_BYTES = 256 * 1024
 
@@ -65,7 +69,7 @@ async def exchange_async(address: Address, data: bytes, to_head: bool, seconds: 
             connection = _idle(_kept.asynchronous, address, loop)
             if connection is None:
                 connection = made = _Asynchronous(address, loop)
-                await loop.create_connection(lambda: made, address.host, address.port)
+                await _reached(loop, made, address)
             received = await connection.exchange(data, to_head)
     except TimeoutError as error:
         raise Failed(_too_late(seconds)) from error
@@ -136,12 +140,37 @@ class _Connection:
         raise NotImplementedError
 
 
+def _dialled(address: Address, seconds: float) -> socket.socket:
+    begun = time.monotonic()
+    while True:
+        passed = time.monotonic() - begun
+        try:
+            return socket.create_connection((address.host, address.port), max(seconds - passed, 0.001))
+        except ConnectionRefusedError:
+            if passed + AGAIN_SECONDS > min(seconds, RESTART_SECONDS):
+                raise
+        time.sleep(AGAIN_SECONDS)
+
+
+async def _reached(loop: asyncio.AbstractEventLoop, connection: "_Asynchronous", address: Address) -> None:
+    begun = loop.time()
+    while True:
+        try:
+            await loop.create_connection(lambda: connection, address.host, address.port)
+        except ConnectionRefusedError:
+            if loop.time() - begun + AGAIN_SECONDS > RESTART_SECONDS:
+                raise
+        else:
+            return
+        await asyncio.sleep(AGAIN_SECONDS)
+
+
 class _Blocking(_Connection):
     def __init__(self, address: Address, seconds: float) -> None:
         super().__init__(address)
         if seconds <= 0:
             raise TimeoutError
-        self._socket = socket.create_connection((address.host, address.port), seconds)
+        self._socket = _dialled(address, seconds)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def exchange(self, data: bytes, to_head: bool, deadline: float) -> Received:

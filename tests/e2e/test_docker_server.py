@@ -29,7 +29,7 @@ def test_a_function_of_a_template_is_deployed_called_scaled_to_zero_and_called_a
     wait_for(lambda: not server.function("hello")["replicas_detail"], what="scale to zero")
     cold = server.call("/function/hello", b"bob")
     assert (cold.status, cold.body) == (200, b"hello bob, 10001")
-    assert "start;dur=" in cold.headers["server-timing"]
+    assert "claim;dur=" in cold.headers["server-timing"]
 
 
 def test_a_handler_that_cannot_be_imported_is_told_with_its_place(server: Server) -> None:
@@ -42,7 +42,7 @@ def test_a_handler_that_cannot_be_imported_is_told_with_its_place(server: Server
 def test_an_image_that_is_not_ours_runs_logs_and_goes_without_a_trace(server: Server) -> None:
     answer = server.api("POST", "/system/functions", {"service": "echo", "image": TEST_IMAGE})
     assert answer.status == 202
-    assert server.call("/function/echo", b"to the log").status == 200
+    wait_for(lambda: server.call("/function/echo", b"to the log").status == 200, what="the function")
     wait_for(lambda: b"to the log" in server.api("GET", "/system/logs?name=echo").body, what="its log")
     assert server.api("DELETE", "/system/functions", {"functionName": "echo"}).status == 202
     engine = docker_engine()

@@ -93,6 +93,9 @@ class FunctionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     cors: bool
     """Whether pages of other sites may call it."""
     spec: FunctionSpec
+    runs: str | None = None
+    """Where functions are containers, the image of its replicas: a tag with the digest that it stood for at the deploy,
+    or the engine's own name of what was built here."""
     failure: FailureView | None = None
     replicas_detail: tuple[ReplicaView, ...] | msgspec.UnsetType = msgspec.UNSET
     warm: WarmView | msgspec.UnsetType | None = msgspec.UNSET
@@ -121,6 +124,8 @@ class DeployedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     applied: bool
     """Whether the router has it; if not, it gets it when it is back."""
+    notes: tuple[str, ...] = ()
+    """What it was given differently from what was asked for, a sentence each."""
 
 
 def brief(view: FunctionView) -> FunctionAnswer:
@@ -146,6 +151,7 @@ def brief(view: FunctionView) -> FunctionAnswer:
         created_at=view.created_at,
         environment=view.environment,
         bundle=view.bundle,
+        runs=view.runs,
         url=url_of(spec),
         auth=spec.auth,
         cors=spec.cors is not None,
@@ -176,6 +182,7 @@ def deployed(done: Deployed) -> DeployedAnswer:
         phases=done.phases,
         url=function.url,
         applied=done.applied,
+        notes=done.notes,
     )
 
 

@@ -37,7 +37,7 @@ async def stream_logs(
     request: web.Request, source: AsyncIterator[Line], work: Work, record: Callable[[Line], object | None]
 ) -> web.StreamResponse:
     """Log lines until there are no more, the client goes or the server stops; `record` may drop one (None)."""
-    async with _closing(source), ndjson(request) as lines:
+    async with closing(source), ndjson(request) as lines:
         with suppress(Unavailable):
             async with work.until_stopping():
                 async for line in source:
@@ -47,10 +47,10 @@ async def stream_logs(
 
 
 @asynccontextmanager
-async def _closing(source: AsyncIterator[Line]) -> AsyncIterator[None]:
+async def closing(source: AsyncIterator[Line]) -> AsyncIterator[AsyncIterator[Line]]:
     """An async generator that is left in the middle gives its files back now, not when it is collected."""
     try:
-        yield
+        yield source
     finally:
         if (close := getattr(source, "aclose", None)) is not None:
             await close()

@@ -6,7 +6,9 @@ sentence.
 
 import asyncio
 import os
-from collections.abc import Mapping
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -15,8 +17,10 @@ from aiohttp import web
 
 from pilotlight.api.answers import json
 from pilotlight.api.reading import convert_query, parse_moment, read_as, read_json
-from pilotlight.api.streams import stream_logs
+from pilotlight.api.streams import closing, stream_logs
+from pilotlight.api.system_coming import Coming, OneComing
 from pilotlight.api.system_reading import as_bad_request, checked, function_of, namespace_of, query_of, saying
+from pilotlight.api.system_registry import with_login
 from pilotlight.api.work import Work
 from pilotlight.control.namespaces import Namespaces
 from pilotlight.control.views import Control, DeployMode, FunctionView
@@ -29,12 +33,21 @@ from pilotlight.core.errors import (
     SecretNotFound,
     Unsupported,
 )
-from pilotlight.core.spec import DEFAULT_NAMESPACE, FunctionKey, FunctionSpec, from_openfaas, is_name, to_openfaas
+from pilotlight.core.spec import (
+    DEFAULT_NAMESPACE,
+    FunctionKey,
+    FunctionSpec,
+    from_openfaas,
+    is_name,
+    split_key,
+    to_openfaas,
+)
 from pilotlight.providers.base import LogLine
 
-DEPLOY_ANSWER_SECONDS = 50.0
-"""OpenFaaS' clients give up after 60 s. A deploy that is still proving its revision then was accepted, which is what
-202 says; how it ended is in the function's status."""
+DEPLOY_ANSWER_SECONDS = 1.0
+"""A deploy that is still pulling its image or proving its revision then was accepted, which is what 202 says; how it
+went on is in the function's status, and calls wait for it. OpenFaaS' own server answers at once, and its clients count
+on it: its conformance tests give six deploys 10 s."""
 
 _USAGE_SECONDS = 0.2
 """Processor use is a difference; this is the time between the two looks."""
@@ -67,6 +80,8 @@ class System:
     def __init__(self, control: Control, work: Work, *, version: str, provider: str) -> None:
         self._control = control
         self._work = work
+        self._runs_images = provider == "docker"
+        self._coming = Coming()
         release = {"release": version, "sha": "unknown"}  # some clients take an empty one for a broken server
         self._info = {
             "provider": {"provider": "pilotlight", "orchestration": provider, "version": release},
@@ -93,18 +108,24 @@ class System:
     async def functions(self, request: web.Request) -> web.Response:
         """Of one namespace: clients that want them all ask for each of /system/namespaces."""
         namespace = namespace_of(request, self._control.namespaces)
-        return json([status(view) for view in self._control.functions(namespace)])
+        views = self._control.functions(namespace)
+        coming = self._coming.besides({view.spec.key for view in views}, namespace)
+        return json([*map(status, views), *map(coming_status, coming)])
 
     async def create(self, request: web.Request) -> web.Response:
-        spec = await _read_deployment(request, self._control.namespaces)
+        spec = await self._read_deployment(request, DeployMode.CREATE)
         with saying({Conflict: f"function: {spec.key} already exists"}):
             return await self._deploy(spec, DeployMode.CREATE)
 
     async def update(self, request: web.Request) -> web.Response:
         """faas-cli updates first and creates when it hears 404."""
-        spec = await _read_deployment(request, self._control.namespaces)
+        spec = await self._read_deployment(request, DeployMode.UPDATE)
         with saying({FunctionNotFound: f"function: {spec.key} not found"}):
             return await self._deploy(spec, DeployMode.UPDATE)
+
+    async def _read_deployment(self, request: web.Request, mode: DeployMode) -> FunctionSpec:
+        data, spec = await _read_deployment(request, self._control.namespaces)
+        return await with_login(self._control, spec, mode, data) if self._runs_images else spec
 
     async def delete(self, request: web.Request) -> web.Response:
         body = await read_as(request, _DeleteFunction)
@@ -113,11 +134,14 @@ class System:
         key = function_of(request, self._control.namespaces, body.function_name, body.namespace)
         with saying({FunctionNotFound: f"function {key} not found"}):
             await self._work.complete(self._control.remove(key))
+        self._coming.forget(key)
         return web.Response(status=202)
 
     async def function(self, request: web.Request) -> web.Response:
         try:
             key = function_of(request, self._control.namespaces, request.match_info["name"])
+            if (coming := self._coming.found(key)) is not None and not self._is_there(key):
+                return json(coming_status(coming))
             view = await self._control.function(key)
             usage = {"usage": await self._usage(key)} if query_of(request).get("usage") == "1" else {}
         except FunctionNotFound:
@@ -135,17 +159,38 @@ class System:
     async def logs(self, request: web.Request) -> web.StreamResponse:
         query, since = _parse_logs(request)
         key = function_of(request, self._control.namespaces, query.name, query.namespace)
-        with saying({FunctionNotFound: f"function {key} not found"}):
+        with saying({FunctionNotFound: f"function {key} not found{self._coming.why_not(key)}"}):
             view = await self._control.function(key)
-        lines = self._control.logs(key, tail=query.tail if query.tail > 0 else None, since=since, follow=query.follow)
-        return await stream_logs(
-            request, lines, self._work, lambda line: _log_record(view.spec, line, only=query.instance)
-        )
+        tail = query.tail if query.tail > 0 else None
+        if query.instance is None:
+            lines = self._control.logs(key, tail=tail, since=since, follow=query.follow)
+        else:
+            lines = self._lines_of(query.instance, key, tail, since, follow=query.follow)
+        return await stream_logs(request, lines, self._work, lambda line: _log_record(view.spec, line))
+
+    async def _lines_of(
+        self, instance: str, key: FunctionKey, tail: int | None, since: float | None, *, follow: bool
+    ) -> AsyncIterator[LogLine]:
+        """Of one replica; `tail` counts its own lines. What comes while they are counted out follows them."""
+        async with closing(self._control.logs(key, since=since)) as written:
+            last = deque([line async for line in written if line.replica == instance], maxlen=tail)
+        for line in last:
+            yield line
+        if follow:
+            seen = last[-1].time if last else since or time.time()
+            async with closing(self._control.logs(key, since=seen, follow=True)) as coming:
+                async for line in coming:
+                    if line.replica == instance and (line.time > seen or line not in last):
+                        yield line
 
     async def _deploy(self, spec: FunctionSpec, mode: DeployMode) -> web.Response:
         with as_bad_request(BundleNotFound, SecretNotFound, NamespaceNotFound):
-            await self._work.complete_within(DEPLOY_ANSWER_SECONDS, self._control.deploy(spec, mode))
+            deploying = self._coming.noted(spec, self._control.deploy(spec, mode))
+            await self._work.complete_within(DEPLOY_ANSWER_SECONDS, deploying)
         return web.Response(status=202)
+
+    def _is_there(self, key: FunctionKey) -> bool:
+        return any(view.spec.key == key for view in self._control.functions(split_key(key)[1]))
 
     async def _usage(self, key: FunctionKey) -> dict[str, float]:
         before = await self._control.function(key, usage=True)
@@ -167,6 +212,13 @@ def status(view: FunctionView) -> dict[str, Any]:
     }
 
 
+def coming_status(one: OneComing) -> dict[str, Any]:
+    """The same of one that is not there yet."""
+    wanted = max(1, one.spec.scale.min)
+    counts = {"invocationCount": 0, "replicas": wanted, "availableReplicas": 0, "createdAt": rfc3339(one.since)}
+    return to_openfaas(one.spec) | counts
+
+
 def rfc3339(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
 
@@ -178,18 +230,18 @@ def _unsupported(what: str) -> Any:
     return refuse
 
 
-async def _read_deployment(request: web.Request, namespaces: Namespaces) -> FunctionSpec:
+async def _read_deployment(request: web.Request, namespaces: Namespaces) -> tuple[Mapping[str, object], FunctionSpec]:
     with saying({InvalidInput: "failed to unmarshal request"}, reason=True):
         data = await read_json(request)
     if not isinstance(data, Mapping):
-        return from_openfaas(data)
+        return {}, from_openfaas(data)
     service = data.get("service")
     if isinstance(service, str) and service and not is_name(service):
         raise InvalidInput(f"validation failed: service: ({service}) is invalid, must be a valid DNS entry")
     namespace = data.get("namespace") or query_of(request).get("namespace") or DEFAULT_NAMESPACE
     spec = from_openfaas({**data, "namespace": namespace})
     checked(namespaces, spec.namespace)
-    return spec
+    return data, spec
 
 
 def _parse_logs(request: web.Request) -> tuple[_LogsQuery, float | None]:
@@ -200,9 +252,7 @@ def _parse_logs(request: web.Request) -> tuple[_LogsQuery, float | None]:
         raise UnreadableLogRequest(f"could not parse the log request: {error.detail}", field=error.field) from error
 
 
-def _log_record(spec: FunctionSpec, line: LogLine, *, only: str | None) -> dict[str, str] | None:
-    if only is not None and line.replica != only:
-        return None
+def _log_record(spec: FunctionSpec, line: LogLine) -> dict[str, str]:
     return {
         "name": spec.name,
         "namespace": spec.namespace,

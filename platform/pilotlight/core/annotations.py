@@ -173,5 +173,6 @@ _KEYS = {
     "cors": _Key("cors", _section(_CORS)),
     "auth": _Key("auth", _text),
     "debug": _Key("debug", _truth),
+    "readonly_root_filesystem": _Key("readonly_root_filesystem", _truth),
 }
 _NOT_YET = frozenset({"gpu", "model", "batching", "triggers"})

@@ -16,6 +16,7 @@ PilotlightError
 ├── Conflict (409)             conflict, secret-exists, secret-in-use, namespace-exists, namespace-in-use
 ├── TooLarge (413)             too-large
 ├── RevisionFailed (422)       revision-failed, handler-syntax, handler-missing, import-failed, init-failed, ...
+├── PushFailed (502)           push-failed, push-refused, registry-login, ...
 ├── Unsupported (501)          not-supported
 ├── Unavailable (503)          unavailable
 │   ├── Unschedulable          unschedulable
@@ -156,6 +157,12 @@ class RevisionFailed(PilotlightError):
     """A revision that was deployed did not come up; the slug says at which step, the detail why."""
 
     default_slug = "revision-failed"
+
+
+class PushFailed(PilotlightError):
+    """A registry did not take an image; the slug says whose turn it is."""
+
+    default_slug = "push-failed"
 
 
 class Unsupported(PilotlightError):

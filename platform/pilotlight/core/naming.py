@@ -1,8 +1,10 @@
 """Identifiers: short, unique, safe in file names; never derived from what a user named."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 
+_BUILT_HERE = re.compile(r"pilotlight/[^/:@\s]+:[0-9a-f]{16}")
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -22,3 +24,9 @@ def digest_of(parts: Iterable[bytes]) -> str:
         state.update(len(part).to_bytes(8, "big"))
         state.update(part)
     return state.hexdigest()
+
+
+def is_built_here(image: str) -> bool:
+    """Whether it is the name of an image that a build made: no registry has it, and who looked for it in one might get
+    somebody else's."""
+    return _BUILT_HERE.fullmatch(image) is not None

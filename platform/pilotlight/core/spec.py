@@ -83,7 +83,8 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     limits: Resources = Resources()
     requests: Resources = Resources()
     fprocess: str | None = None
-    readonly_root_filesystem: bool = False
+    readonly_root_filesystem: bool | None = None
+    """Of a container; None leaves it to the server."""
     contract: Contract | None = None
     concurrency: Annotated[int | None, told(minimum=1, maximum=1000)] = None
     """Requests that one replica serves at once; None leaves it to the handler contract."""
@@ -148,7 +149,8 @@ def from_openfaas(data: object) -> FunctionSpec:
 
 
 def to_openfaas(spec: FunctionSpec) -> dict[str, object]:
-    """The spec as OpenFaaS' FunctionStatus spells it, without what only the server knows; empty members left out."""
+    """The spec as OpenFaaS' FunctionStatus spells it, without what only the server knows; empty members left out, but
+    for labels and annotations, which its clients look into unasked (Kubernetes always has some)."""
     members: dict[str, object] = {
         "name": spec.name,
         "image": spec.image,
@@ -163,7 +165,7 @@ def to_openfaas(spec: FunctionSpec) -> dict[str, object]:
         "requests": msgspec.to_builtins(spec.requests),
         "readOnlyRootFilesystem": spec.readonly_root_filesystem,
     }
-    return {name: value for name, value in members.items() if value}
+    return {name: value for name, value in members.items() if value or name in ("labels", "annotations")}
 
 
 def check_spec(spec: FunctionSpec) -> FunctionSpec:

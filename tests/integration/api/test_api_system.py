@@ -60,7 +60,9 @@ async def test_nulls_are_absent_and_empty_things_are_left_out(api: Api) -> None:
     nulls = dict.fromkeys(("labels", "annotations", "envVars", "limits", "secrets", "constraints", "namespace"))
     assert (await api.call("POST", "/system/functions", json=DEPLOYMENT | nulls))[0] == 202
     _, function = await api.call("GET", "/system/function/hello")
-    assert not {"annotations", "envVars", "limits", "secrets", "constraints", "envProcess"} & set(function)
+    assert not {"envVars", "limits", "secrets", "constraints", "envProcess"} & set(function)
+    assert function["annotations"] == {}  # clients in Go take what is not there for a pointer to nothing
+    assert function["labels"] == {"faas_function": "hello"}
 
 
 async def test_a_chunked_body_is_taken(api: Api) -> None:
@@ -102,12 +104,46 @@ async def test_a_failed_revision_says_where_and_what_serves(api: Api) -> None:
     assert answer == (422, "invalid syntax (handler.py, line 3)\nrevision 1 keeps serving\n")
 
 
+async def test_an_image_that_lacks_something_says_how_it_gets_it(api: Api) -> None:
+    api.control.failure = RevisionFailed("it ended", slug="image-writes", state="nothing was deployed")
+    _, text = await api.call("POST", "/system/functions", json=DEPLOYMENT)
+    what, serves, cure = text.splitlines()
+    assert (what, serves) == ("it ended", "nothing was deployed")
+    assert 'pilotlight.dev/readonly_root_filesystem: "false"' in cure
+
+
 async def test_a_slow_deploy_is_accepted_before_the_client_gives_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pilotlight.api.system.DEPLOY_ANSWER_SECONDS", 0.01)
     api.control.deploy_gate = asyncio.Event()
-    assert await api.call("POST", "/system/functions", json=DEPLOYMENT) == (202, "")
+    labels = {"com.openfaas.scale.min": "2"}
+    assert await api.call("POST", "/system/functions", json=DEPLOYMENT | {"labels": labels}) == (202, "")
     assert not api.control.views
+    status, function = await api.call("GET", "/system/function/hello")
+    assert (status, function["replicas"], function["availableReplicas"], function["image"]) == (200, 2, 0, IMAGE)
+    assert [one["name"] for one in (await api.call("GET", "/system/functions"))[1]] == ["hello"]
+    assert (await api.call("GET", "/system/logs?name=hello"))[
+        1
+    ] == f"function {KEY} not found yet: it is being deployed\n"
     api.control.deploy_gate.set()
+
+
+async def test_a_deploy_that_fails_after_its_answer_says_why_there_is_nothing(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pilotlight.api.system.DEPLOY_ANSWER_SECONDS", 0.01)
+    api.control.deploy_gate = asyncio.Event()
+    assert await api.call("POST", "/system/functions", json=DEPLOYMENT) == (202, "")
+    api.control.failure = RevisionFailed("exited with code 1")
+    api.control.deploy_gate.set()
+    async with asyncio.timeout(5):
+        while (await api.call("GET", "/system/function/hello"))[0] != 404:
+            await asyncio.sleep(0.01)
+    api.control.failure = None
+    answer = await api.call("GET", "/system/logs?name=hello")
+    assert answer == (404, f"function {KEY} not found: its last deploy failed: exited with code 1\n")
+    assert (await api.call("POST", "/system/functions", json=DEPLOYMENT))[0] == 202
+    await api.call("DELETE", "/system/functions", json={"functionName": "hello"})
+    assert (await api.call("GET", "/system/logs?name=hello"))[1] == f"function {KEY} not found\n"
 
 
 @pytest.mark.parametrize(
@@ -196,6 +232,8 @@ async def test_a_log_line_has_their_fields(api: Api, hello: FunctionSpec) -> Non
         ("tail=0", ["one", "two", "three"]),
         ("tail=1", ["three"]),
         ("instance=r2", ["two"]),
+        ("instance=r1&tail=2", ["one", "three"]),
+        ("instance=r2&tail=1", ["two"]),
         ("since=1970-01-01T00:00:01.123456789Z", ["two", "three"]),
         ("", ["one", "two", "three"]),
     ],

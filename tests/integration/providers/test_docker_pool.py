@@ -353,7 +353,7 @@ async def test_an_image_cannot_pass_for_a_spare_by_its_labels(
     files = {"Dockerfile": f"FROM {TEST_IMAGE}\n{labels}\n".encode()}
     await engine.call(
         lambda client: b"".join(
-            client.build(fileobj=context(files), custom_context=True, tag="pilotlight-test-labels:1", rm=True)  # type: ignore[no-untyped-call]
+            client.build(fileobj=context(files), custom_context=True, tag="pilotlight-test-labels:1", rm=True)
         )
     )
     watching = watch(provider)

@@ -261,7 +261,7 @@ async def test_any_program_is_a_function_in_an_image_with_our_watchdog(
     provider: DockerProvider, engine: Engine, watch: Watching, tmp_path: Path
 ) -> None:
     layer = read_folder(await ensure_layer(tmp_path), below="runtime", skip=frozenset({"__pycache__"}))
-    files = {path: file.data for path, file in layer.items()}
+    files = {path: b"".join(file.pieces()) for path, file in layer.items()}
     files["Dockerfile"] = (
         f"FROM {BASE_IMAGE}\nCOPY runtime /opt/runtime\nENV PYTHONPATH=/opt/runtime fprocess=cat\n"
         'CMD ["python3", "-m", "pilotlight_runtime.watchdog"]\n'
