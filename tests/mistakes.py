@@ -171,6 +171,82 @@ STACK_FILE = (
     Typed(name="function not in it", slug="stack-no-function", argv=("up", "kpet"), says=("kpet", "kept")),
 )
 
+_FOREIGN = {"other/template/x/template.yml": "language: x\n", "other/template/x/Dockerfile": "FROM scratch\n"}
+_PULL = ("template", "pull", "other")
+
+TEMPLATES = (
+    Typed(
+        name="new with a misspelt template",
+        slug="template-unknown",
+        argv=("new", "other", "--lang", "nodejs"),
+        says=("`nodejs`; did you mean `node`?", "python3-http", "faasctl template pull URL"),
+    ),
+    Typed(
+        name="templates from nowhere", slug="template-unreachable", argv=(*_PULL[:2], "./nowhere"), says=("./nowhere",)
+    ),
+    Typed(
+        name="templates over plain http",
+        slug="template-source",
+        argv=(*_PULL[:2], "http://templates.example.org/a.zip"),
+        says=("must be an https:// address",),
+    ),
+    Typed(
+        name="templates from a folder without any", slug="template-source", argv=(*_PULL[:2], "kept"),
+        says=("kept has no template", "template.yml"),
+    ),
+    Typed(
+        name="templates from an archive that is none", slug="template-source", files={"a.zip": "no"},
+        argv=(*_PULL[:2], "a.zip"), says=("a.zip is no archive",),
+    ),
+    Typed(
+        name="a template that is there", slug="template-exists", argv=_PULL,
+        files={**_FOREIGN, "template/x/Dockerfile": "FROM scratch\n"}, says=("template/x is there", "--overwrite"),
+    ),
+    Typed(
+        name="a template without a Dockerfile", slug="template-wrong", argv=_PULL,
+        files={"other/template/x/template.yml": "language: x\n"}, says=("template x has no Dockerfile",),
+    ),
+    Typed(
+        name="a template with a link", slug="template-source", argv=_PULL,
+        files={**_FOREIGN, "other/template/x/link": "-> /etc/passwd"}, says=("holds a link, link",),
+    ),
+    Typed(
+        name="a template.yml that is none", slug="template-wrong", argv=("template", "list"),
+        files={"template/x/template.yml": "- a\n"}, says=("template/x/template.yml is wrong: it must be a mapping",),
+    ),
+    Typed(
+        name="templates without git", slug="git-missing", argv=(*_PULL[:2], "https://git.example.org/t.git"),
+        env={"PATH": "/nowhere"}, says=("is a git repository", ".zip or .tar.gz"),
+    ),
+    Typed(
+        name="templates of a stack that names none", slug="template-source", argv=(*_PULL[:2], "stack"),
+        says=("stack.yaml names no templates", "source:"),
+    ),
+    Typed(
+        name="a stack's template without a name", slug="stack-template",
+        files={"stack.yaml": STACK + "configuration:\n  templates: [{source: x}]\n"}, says=("stack.yaml:10",),
+    ),
+    Typed(
+        name="a build secret that is not there", slug="stack-build-secret", files=entry("build_secrets: {pip: token}"),
+        says=("stack.yaml:9", "build secret pip", "there is no such file"),
+    ),
+    Typed(
+        name="a project's template for a server of processes", slug="template-needs-images",
+        files={"stack.yaml": STACK.replace("python3-http", "x"), **{k[6:]: v for k, v in _FOREIGN.items()}},
+        says=("template x makes", "`--provider docker`"),
+    ),
+    Typed(
+        name="a build argument without a value", slug="usage", argv=("up", "--build-arg", "A"), says=("NAME=VALUE",)
+    ),
+    Typed(
+        name="a build argument where nothing is built", slug="usage",
+        argv=("deploy", "--name", "kept", "--image", "x", "-b", "A=1"), says=("with --image nothing is built",),
+    ),
+    Typed(
+        name="a template's command that is none", slug="usage", argv=("template", "push"), says=("list, pull",)
+    ),
+)  # fmt: skip
+
 HANDLERS = (
     Typed(
         name="syntax",
@@ -425,6 +501,76 @@ SERVING = (
     ),
 )
 
+PUSHED = {"stack.yaml": STACK.replace("kept:latest", "registry.example/team/kept:1")}
+
+PUSHING = (
+    Typed(
+        name="push to nowhere",
+        slug="push-no-registry",
+        argv=("push",),
+        says=("kept", "`image: kept:latest` names no registry", "registry.example.com/"),
+    ),
+    Typed(
+        name="push without a name",
+        slug="push-no-registry",
+        argv=("push",),
+        files={"stack.yaml": STACK.replace("    image: kept:latest\n", "")},
+        says=("kept", "no `image:`"),
+    ),
+    Typed(
+        name="push in upper case",
+        slug="image-name",
+        argv=("publish",),
+        files={"stack.yaml": STACK.replace("kept:latest", "registry.example/Team/kept:V1")},
+        says=("lower case", "registry.example/team/kept:V1"),
+    ),
+    Typed(
+        name="push from a server of processes",
+        slug="not-supported",
+        argv=("push",),
+        files=PUSHED,
+        says=("as processes", "--provider docker"),
+    ),
+    Typed(
+        name="push of a ready-made image",
+        slug="nothing-to-build",
+        argv=("push", "other"),
+        files={"stack.yaml": STACK + "  other:\n    image: registry.example/other:1\n"},
+        says=("other is ready-made", "faasctl deploy"),
+    ),
+    Typed(
+        name="push with a broken file of logins",
+        slug="docker-config-unreadable",
+        argv=("push",),
+        files=PUSHED | {"config.json": "{"},
+        env={"DOCKER_CONFIG": "{folder}"},
+        says=("config.json", "not JSON", "docker login"),
+    ),
+    Typed(
+        name="push with a helper that is not there",
+        slug="docker-config-unreadable",
+        argv=("push",),
+        files=PUSHED | {"config.json": '{"credsStore": "nowhere"}'},
+        env={"DOCKER_CONFIG": "{folder}"},
+        says=("docker-credential-nowhere", "PATH"),
+    ),
+    Typed(name="push with a tag of no kind", slug="usage", argv=("push", "--tag", "shaa"), says=("shaa", "digest")),
+    Typed(
+        name="push of an unknown function",
+        slug="stack-no-function",
+        argv=("push", "kpet"),
+        files=PUSHED,
+        says=("`kpet`", "did you mean `kept`"),
+    ),
+    Typed(
+        name="publish for a platform that is none",
+        slug="usage",
+        argv=("publish", "--platforms", "amd64"),
+        files=PUSHED,
+        says=("amd64", "linux/amd64"),
+    ),
+)
+
 REQUESTS = (
     Sent(name="unknown function", slug="function-not-found", path="/function/kpet", auth=False, says=("`kept`",)),
     Sent(name="unknown path", slug="path-not-found", path="/functions/kept", auth=False, says=("/function/NAME",)),
@@ -473,7 +619,24 @@ REQUESTS = (
     Sent(name="API method", slug="method-not-allowed", method="PATCH", path="/api/v1/functions", says=("PATCH",)),
     Sent(name="query", slug="bad-request", path="/api/v1/functions?namespce=x", says=("namespce",)),
     Sent(
+        name="push to a server of processes", slug="path-not-found", method="POST", path="/api/v1/images/push",
+        body=b"{}", says=("/api/v1/images/push",),
+    ),
+    Sent(
         name="build without a name", slug="bad-request", method="POST", path="/api/v1/builds?template=python3-http",
         body=b"x", says=("name",),
+    ),
+    Sent(
+        name="build argument without a value", slug="bad-request", method="POST", body=b"x",
+        path="/api/v1/builds?name=x&template=python3-http&build_args=WORD", says=("'WORD' must be NAME=VALUE",),
+    ),
+    Sent(
+        name="build secret that is no base64", slug="bad-request", method="POST", body=b"x",
+        path="/api/v1/builds?name=x&template=python3-http", headers={"X-Build-Secret": "npmrc=%%"},
+        says=("npmrc is not base64",),
+    ),
+    Sent(
+        name="build with another layout", slug="bad-request", method="POST", body=b"x",
+        path="/api/v1/builds?name=x&template=python3-http&layout=flat", says=("layout",),
     ),
 )  # fmt: skip

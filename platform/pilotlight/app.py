@@ -24,15 +24,16 @@ from pilotlight import __version__
 from pilotlight.api.auth import Credentials
 from pilotlight.api.server import make_app, serving
 from pilotlight.builder.builder import Builder
-from pilotlight.builder.docker import ImageBuilder
-from pilotlight.builder.image_functions import ImageFunctions
+from pilotlight.builder.docker import ImageBuilder, build_arguments
+from pilotlight.builder.image_functions import ImageFunctions, owner_of_builds
+from pilotlight.builder.image_push import BundlePushes
 from pilotlight.builder.index import index_settings
 from pilotlight.builder.interpreter import choose_interpreter, ensure_reachable
 from pilotlight.builder.layer import ensure_layer
 from pilotlight.config import Sandbox, Settings, build_sandbox, claim_private_dir, sandbox_user
 from pilotlight.control.plane import ControlPlane
 from pilotlight.core.errors import InvalidSetting, PilotlightError
-from pilotlight.engine import connect
+from pilotlight.engine import Engine, connect
 from pilotlight.log_lines import log_to_stderr
 from pilotlight.providers.base import Provider
 from pilotlight.providers.docker import DockerProvider
@@ -73,12 +74,12 @@ async def _serve(settings: Settings, lifeline: int | None) -> int:
             store=store,
             provider=provider,
             builder=builder,
-            shelf=builder.shelf,
+            shelves=builder.shelves,
             counts=CountTable(store),
         )
         crashed = False
         try:
-            async with plane.running(), _api(settings, plane, provider):
+            async with plane.running(), _api(settings, plane, provider, builder):
                 log.info("control plane ready", version=__version__)
                 crashed = await _first_of(stop, leave, plane.crashed) is plane.crashed
         finally:
@@ -117,7 +118,11 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Store, Builder, Prov
         sandbox=build_sandbox(settings),
         layer=layer,
     )
-    provider = DockerProvider(settings=settings) if of_images else _processes(settings, sandbox, layer, builder)
+    provider = (
+        DockerProvider(settings=settings, bundle_dir=builder.bundle_dir)
+        if of_images
+        else _processes(settings, sandbox, layer, builder)
+    )
     store = await Store.open(settings.data_dir / "store.db")
     try:
         yield store, builder, provider
@@ -137,14 +142,28 @@ def _processes(settings: Settings, sandbox: Sandbox, layer: Path, builder: Build
     )
 
 
+async def _engine(settings: Settings) -> Engine:
+    """At the first build or push: what talks to an engine connects again by itself later on."""
+    docker = settings.docker
+    return await asyncio.to_thread(connect, docker.url, call_seconds=docker.call_seconds, config=docker.config)
+
+
 async def _images(settings: Settings, layer: Path) -> ImageBuilder:
-    """At the first build: what talks to an engine connects again by itself later on."""
-    engine = await asyncio.to_thread(connect, settings.docker.url, call_seconds=settings.docker.call_seconds)
-    return ImageBuilder(engine, runtime=layer, index=index_settings(os.environ))
+    return ImageBuilder(
+        await _engine(settings),
+        runtime=layer,
+        index=index_settings(os.environ),
+        network=settings.docker.build_network,
+        arguments=build_arguments(settings.build.arguments),
+        timeout_seconds=settings.build.timeout_seconds,
+        buildkit=settings.build.buildkit == "auto",
+        owner=owner_of_builds(settings.data_dir),
+    )
 
 
 @asynccontextmanager
-async def _api(settings: Settings, plane: ControlPlane, provider: Provider) -> AsyncIterator[None]:
+async def _api(settings: Settings, plane: ControlPlane, provider: Provider, builder: Builder) -> AsyncIterator[None]:
+    of_images = isinstance(builder, ImageFunctions)
     app = make_app(
         plane,
         credentials=Credentials.load(settings.data_dir) if settings.auth else None,
@@ -153,6 +172,7 @@ async def _api(settings: Settings, plane: ControlPlane, provider: Provider) -> A
         staging_dir=settings.data_dir / "staging",
         upload_limit_mib=settings.build.upload_limit_mib,
         public_url=settings.gateway,
+        pusher=BundlePushes(partial(_engine, settings), builder.bundle) if of_images else None,
     )
     async with serving(app, settings.api_socket):
         yield

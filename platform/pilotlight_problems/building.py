@@ -16,6 +16,25 @@ ROWS = (
         "The error names the templates that there are; correct `lang:` in stack.yaml.",
     ),
     Row(
+        "invalid-template", 400, 1,
+        "The template is not one that can be built from.",
+        "Its template.yml is missing, is no YAML, or says something impossible.",
+        "Correct template.yml as the error says; templates/README.md has its keys.",
+    ),
+    Row(
+        "invalid-build-option", 400, 1,
+        "The template has no build option of this name.",
+        "`build_options:` is misspelt, or is meant for another template.",
+        "The error names the options that there are; correct `build_options:` in stack.yaml.",
+    ),
+    Row(
+        "template-needs-images", 422, 1,
+        "The template makes a container image, and this server runs functions as processes.",
+        "`lang:` is a template for images (bash, node, dockerfile, or one of OpenFaaS').",
+        "Deploy it to a server that was started with `--provider docker`, or choose python3-http, python3-lambda or "
+        "python3-asgi.",
+    ),
+    Row(
         "invalid-requirements", 400, 1,
         "requirements.txt holds a line that is no requirement, or one that a function may not have.",
         "Options of pip (`-r`, `-e`, `--index-url`) and paths of the server are refused; so are pins of what the "
@@ -63,8 +82,9 @@ ROWS = (
     ),
     Row(
         "build-timeout", 503, 1,
-        "The requirements were not installed in time.",
-        "Large packages over a slow network. What was downloaded is kept, so the next build is quicker.",
+        "The build did not end in time.",
+        "Large packages over a slow network, or a step that hangs. What was finished is kept, so the next build is "
+        "quicker.",
         "Build again, or raise build.timeout_seconds in the server's settings.",
     ),
     Row(

@@ -102,6 +102,44 @@ ROWS = (
         "Install Pilotlight again.",
     ),
     Row(
+        "template-unknown", 0, 2,
+        "There is no template of this name, neither in the project's template/ nor with Pilotlight.",
+        "It is misspelt, or was not fetched yet.",
+        "The error names those that there are; fetch others: faasctl template pull URL",
+    ),
+    Row(
+        "template-wrong", 0, 1,
+        "A template is not of the form that one must have.",
+        "It is a folder with template.yml (a mapping), a Dockerfile, and the folder that functions begin with.",
+        "Correct the file that the error names, or fetch the template again with --overwrite.",
+    ),
+    Row(
+        "template-source", 0, 1,
+        "What templates should be fetched from holds none, or holds what no template may have.",
+        "A repository or archive has its templates under template/NAME/. Links and paths that lead outside are "
+        "refused.",
+        "Look at what the address leads to; a folder of one template can be given by its path.",
+    ),
+    Row(
+        "template-unreachable", 0, 1,
+        "The templates cannot be fetched from where they should be.",
+        "A misspelt address or path, no network, a proxy, a branch or tag that is not there, or a repository that "
+        "wants a password.",
+        "Open the address with git or a browser; a folder that was fetched by hand can be given by its path.",
+    ),
+    Row(
+        "template-exists", 0, 1,
+        "A template of this name is in template/ already; nothing was changed.",
+        "It was fetched before, or is the project's own.",
+        "Replace it: --overwrite",
+    ),
+    Row(
+        "git-missing", 0, 1,
+        "The templates are in a git repository, and git is not installed here.",
+        "faasctl runs git to fetch a repository.",
+        "Install git, or give the address of an archive (.zip, .tar.gz).",
+    ),
+    Row(
         "folder-exists", 0, 1,
         "The folder for the new function is there already.",
         "`faasctl new` never writes into a folder that exists.",
@@ -220,6 +258,18 @@ ROWS = (
         "A path under `configuration: copy:` cannot be copied.",
         "It is not there, or lies outside of the stack file's folder.",
         "Name a folder or file inside of the project.",
+    ),
+    Row(
+        "stack-template", 0, 2,
+        "An entry under `configuration: templates:` cannot be read.",
+        "It needs a `name:`, and a `source:` unless the template comes with Pilotlight.",
+        "Correct it: - {name: node22, source: https://git.example.org/team/templates.git}",
+    ),
+    Row(
+        "stack-build-secret", 0, 2,
+        "A file under `build_secrets:` cannot be sent.",
+        "It is not there, cannot be read, or is too large for a secret; its path is relative to the stack file.",
+        "Correct the path, or give a smaller file: tokens and certificates are meant, not data.",
     ),
     Row(
         "stack-environment-file", 0, 2,

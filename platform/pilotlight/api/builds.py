@@ -1,25 +1,27 @@
 """POST /api/v1/builds: source in, progress out line by line, and at the end a reference that can be deployed."""
 
 import asyncio
+import base64
+import binascii
 import re
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
 
 from pilotlight.api.answers import Problem
 from pilotlight.api.endpoints import Endpoint, Stream, Upload
+from pilotlight.api.feed import Feed, end
 from pilotlight.api.problems import as_problem
 from pilotlight.api.reading import parse_query
 from pilotlight.api.streams import Lines, ndjson
 from pilotlight.api.uploads import receive, staging
 from pilotlight.api.work import Work
-from pilotlight.builder.base import Progress
+from pilotlight.builder.base import ARGUMENT_NAME, Choices
 from pilotlight.builder.reference import reference
 from pilotlight.control.views import Control
 from pilotlight.core.checks import told
@@ -29,15 +31,24 @@ from pilotlight.core.spec import A_NAME, DEFAULT_NAMESPACE, is_name
 
 AT_ONCE = 16
 """Uploads and builds together; the builder runs fewer at once, the others wait there with their file on the disk."""
-_CANCEL_SECONDS = 30.0
-_BACKLOG = 1000
 _TEMPLATE = re.compile(r"[a-z0-9][-._a-z0-9]{0,62}")
+SECRET_HEADER = "X-Build-Secret"  # noqa: S105 (its name)
+"""`ID=BASE64`, one for each secret of a build: in the archive it would lie on the disk."""
+_SECRETS, _SECRET_BYTES = 16, 5000
+"""A header has 8 KiB."""
+_SECRET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class BuildQuery(msgspec.Struct, frozen=True, kw_only=True):
     name: Annotated[str, A_NAME]
     template: Annotated[str, told(pattern=f"^{_TEMPLATE.pattern}$")]
     namespace: Annotated[str, A_NAME] = DEFAULT_NAMESPACE
+    layout: Literal["function", "template"] = "function"
+    """`template`: the tar has the template's folder as template/, and the function's as handler/."""
+    options: str = ""
+    """Build options of the template, with commas between them."""
+    build_args: str = ""
+    """NAME=VALUE, and again for each."""
 
 
 class ProgressEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="progress"):
@@ -75,7 +86,11 @@ class Builds:
                 handler=self.create_build,
                 summary="Build a source. The last line is `built`, with the reference to deploy, or `failed`.",
                 query=BuildQuery,
-                request=Upload(media_type="application/x-tar", about="A tar of the handler's folder; gzip is taken."),
+                request=Upload(
+                    media_type="application/x-tar",
+                    about="A tar of the handler's folder, or as `layout` says; gzip is taken. A build secret is a "
+                    f"header `{SECRET_HEADER}: ID=BASE64`, one for each.",
+                ),
                 answers={200: Stream(of=ProgressEvent | BuiltEvent | FailedEvent)},
                 errors=(InvalidSource, StorageFull),
             )
@@ -84,15 +99,16 @@ class Builds:
     async def create_build(self, request: web.Request) -> web.StreamResponse:
         """What goes wrong before the first line of progress is an ordinary problem with its status; after that it is
         the stream's last line. A client that goes away cancels its build."""
-        query = _checked(parse_query(request, BuildQuery))
+        query = _checked(parse_query(request, BuildQuery, repeated=frozenset({"build_args"})))
+        choices = choices_of(query, request.query.getall("build_args", []), request.headers.getall(SECRET_HEADER, []))
         with self._place():
             async with staging(self._staging_dir) as tar:
                 async with self._work.until_stopping():
                     await receive(request, tar, limit=self._limit_bytes)
-                return await self._answer(request, query, tar)
+                return await self._answer(request, query, choices, tar)
 
-    async def _answer(self, request: web.Request, query: BuildQuery, tar: Path) -> web.StreamResponse:
-        async with aclosing(self._build(query, tar)) as events:
+    async def _answer(self, request: web.Request, query: BuildQuery, choices: Choices, tar: Path) -> web.StreamResponse:
+        async with aclosing(self._build(query, choices, tar)) as events:
             async with self._work.until_stopping():
                 first = await anext(events)
             async with ndjson(request) as lines:
@@ -108,11 +124,11 @@ class Builds:
         except Exception as raised:
             await lines.write(FailedEvent(problem=msgspec.convert(as_problem(request, raised).problem(), Problem)))
 
-    async def _build(self, query: BuildQuery, tar: Path) -> Events:
+    async def _build(self, query: BuildQuery, choices: Choices, tar: Path) -> Events:
         began = time.monotonic()
-        feed = _Feed()
+        feed = Feed()
         build = asyncio.create_task(
-            self._control.build(name=query.name, template=query.template, tar=tar, progress=feed.put)
+            self._control.build(name=query.name, template=query.template, tar=tar, choices=choices, progress=feed.put)
         )
         build.add_done_callback(feed.close)
         try:
@@ -120,7 +136,7 @@ class Builds:
                 yield ProgressEvent(step=line.step, message=line.message, seconds=line.seconds)
             yield _built(query.name, await build, time.monotonic() - began)
         finally:
-            await _end(build)
+            await end(build)
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -133,47 +149,49 @@ class Builds:
             self._under_way -= 1
 
 
-class _Feed:
-    """Progress from a build, which may report from any thread, to its stream. Of a client too slow to take it all
-    the oldest lines are lost: they only tell how far it was."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._lines: deque[Progress] = deque(maxlen=_BACKLOG)
-        self._changed = asyncio.Event()
-        self._closed = False
-
-    def put(self, line: Progress) -> None:
-        self._loop.call_soon_threadsafe(self._put, line)
-
-    def close(self, _: object) -> None:
-        self._closed = True
-        self._changed.set()
-
-    async def __aiter__(self) -> AsyncIterator[Progress]:
-        while True:
-            while self._lines:
-                yield self._lines.popleft()
-            if self._closed:
-                return
-            self._changed.clear()
-            await self._changed.wait()
-
-    def _put(self, line: Progress) -> None:
-        self._lines.append(line)
-        self._changed.set()
-
-
-async def _end(build: asyncio.Task[Any]) -> None:
-    """A build that nobody waits for any more is stopped, and has stopped before its source is taken from it."""
-    build.cancel()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_CANCEL_SECONDS):
-            await asyncio.gather(build, return_exceptions=True)
-
-
 def _built(name: str, bundle: Bundle, seconds: float) -> BuiltEvent:
     return BuiltEvent(reference=reference(name, bundle.digest), environment=bundle.environment, seconds=seconds)
+
+
+def choices_of(query: BuildQuery, arguments: Sequence[str], secrets: Sequence[str]) -> Choices:
+    """InvalidInput names the one that is wrong, and never a secret's value."""
+    return Choices(
+        uploaded_template=query.layout == "template",
+        options=tuple(dict.fromkeys(option for option in query.options.split(",") if option)),
+        arguments=dict(map(_argument, arguments)),
+        secrets=_secrets(secrets),
+    )
+
+
+def _argument(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or ARGUMENT_NAME.fullmatch(name) is None:
+        raise InvalidInput(
+            f"build_args: {text[:80]!r} must be NAME=VALUE, with a NAME of letters, digits and _", field="build_args"
+        )
+    return name, value
+
+
+def _secrets(headers: Sequence[str]) -> dict[str, bytes]:
+    if len(headers) > _SECRETS:
+        raise InvalidInput(f"build_secrets: at most {_SECRETS}, not {len(headers)}", field="build_secrets")
+    found: dict[str, bytes] = {}
+    for header in headers:
+        name, _, text = header.partition("=")
+        if _SECRET_ID.fullmatch(name) is None or name in found:
+            raise InvalidInput(
+                f"build_secrets: {name[:64]!r} must be one name of letters, digits, ., _ and -", field="build_secrets"
+            )
+        try:
+            found[name] = base64.b64decode(text, validate=True)
+        except binascii.Error:
+            raise InvalidInput(f"build_secrets: {name} is not base64", field="build_secrets") from None
+        if not 0 < len(found[name]) <= _SECRET_BYTES:
+            raise InvalidInput(
+                f"build_secrets: {name} has {len(found[name])} bytes; 1 to {_SECRET_BYTES} are taken",
+                field="build_secrets",
+            )
+    return found
 
 
 def _checked(query: BuildQuery) -> BuildQuery:

@@ -56,6 +56,8 @@ class Endpoint:
     request: Any = None
     errors: tuple[type[PilotlightError], ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of its own that it reads, each with a word on what is in it; all may be left out."""
     is_open: bool = False
     """Whether it answers without credentials."""
 

@@ -103,7 +103,7 @@ def _operation(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
-        "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint)],
+        "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint), *_header_parameters(endpoint)],
         "responses": {
             **{str(status): _answer(status, said, schemas) for status, said in endpoint.answers.items()},
             **{str(status): _refusal(status, errors, schemas) for status, errors in _refusals(endpoint).items()},
@@ -136,6 +136,11 @@ def _query_parameters(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
         name = field.encode_name
         told = {"description": docs[name]} if name in docs else {}
         yield {"name": name, "in": "query", "required": field.required, **told, "schema": schema}
+
+
+def _header_parameters(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
+    for name, about in endpoint.headers.items():
+        yield {"name": name, "in": "header", "required": False, "description": about, "schema": {"type": "string"}}
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -104,6 +104,9 @@ def outside_handlers(request: web.BaseRequest, raised: BaseException | None, mes
     return response
 
 
+_CURED_BY_ALL = frozenset({"image-writes", "image-rights"})
+
+
 def speaks_openfaas(request: web.Request) -> bool:
     return request.path == "/system" or request.path.startswith("/system/")
 
@@ -120,13 +123,15 @@ def _problem(error: PilotlightError) -> web.Response:
 
 
 def _plain(error: PilotlightError) -> web.Response:
-    """One line for what is wrong and one for what still works, as far as the error says either."""
+    """One line for what is wrong and one for what still works, as far as the error says either. What to do is said in
+    faasctl's words as a rule, which are not those of OpenFaaS' clients."""
     sentence = error.detail
     where = error.location
     if where is not None and where.file not in sentence:
         line = f", line {where.line}" if where.line else ""
         sentence = f"{sentence} ({where.file}{line})"
-    text = f"{sentence}\n{error.state}\n" if error.state else f"{sentence}\n"
+    lines = (sentence, error.state, error.hint if error.slug in _CURED_BY_ALL else None)
+    text = "".join(f"{line}\n" for line in lines if line)
     return web.Response(text=str(_encodable(text)), status=error.status, headers={"X-Content-Type-Options": "nosniff"})
 
 

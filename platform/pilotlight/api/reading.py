@@ -22,11 +22,12 @@ _T = TypeVar("_T")
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-def parse_query(request: web.Request, kind: type[_T]) -> _T:
-    """The query as a struct; InvalidInput names the parameter. An empty value is an absent one."""
+def parse_query(request: web.Request, kind: type[_T], *, repeated: frozenset[str] = frozenset()) -> _T:
+    """The query as a struct; InvalidInput names the parameter. An empty value is an absent one. Of those that may be
+    `repeated` the last one is taken: whoever wants all asks the request."""
     given: dict[str, str] = {}
     for name, value in request.query.items():
-        if name in given:
+        if name in given and name not in repeated:
             raise InvalidInput(f"{name}: given more than once", field=name)
         if value:
             given[name] = value

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from pilotlight.api.auth import Credentials, guard
 from pilotlight.api.builds import Builds
+from pilotlight.api.images import Images, Pusher
 from pilotlight.api.keys import Keys
 from pilotlight.api.namespaces import Namespaces
 from pilotlight.api.openapi import Description
@@ -44,12 +45,14 @@ def make_app(
     staging_dir: Path,
     upload_limit_mib: int,
     public_url: str = "",
+    pusher: Pusher | None = None,
 ) -> web.Application:
-    """Everything but the socket. Without credentials everyone is let in."""
+    """Everything but the socket. Without credentials everyone is let in. `pusher`: where functions are images."""
     work = Work()
     declared = [
         *V1(control, work, version=version, provider=provider).endpoints(),
         *Builds(control, work, staging_dir=staging_dir, upload_limit_mib=upload_limit_mib).endpoints(),
+        *(Images(pusher, work).endpoints() if pusher else ()),
         *Secrets(control.secrets, work).endpoints(),
         *Namespaces(control.namespaces, work).endpoints(),
         *Keys(control, work).endpoints(),

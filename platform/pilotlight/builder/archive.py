@@ -45,17 +45,26 @@ def unpack(archive: Path, directory: Path, limits: ArchiveLimits) -> tuple[Sourc
     """Unpack a tar (plain or gzip) into an empty directory of the platform's own; its files sorted by path.
 
     InvalidSource names the member that is refused and says why; `directory` then holds what came before it."""
-    with storage_errors(), archive.open("rb") as raw:
+    with archive.open("rb") as raw:
         gzipped = raw.read(2) == b"\x1f\x8b"  # the magic number decides, not the sender's word
         raw.seek(0)
         stream: Stream = Inflated(raw) if gzipped else raw
-        writer = _Writer(directory, limits)
+        files = unpack_stream(stream, directory, limits)
+    if not files:
+        raise InvalidSource("the archive holds no file; it must hold the files of the handler's folder")
+    return files
+
+
+def unpack_stream(
+    stream: Stream, directory: Path, limits: ArchiveLimits, *, ignored: frozenset[str] = IGNORED
+) -> tuple[SourceFile, ...]:
+    """The same of a plain tar as it comes, which may hold no file."""
+    with storage_errors():
+        writer = _Writer(directory, limits, ignored)
         try:
             writer.take_all(TarReader(stream))
         finally:
             writer.close()
-    if not writer.files:
-        raise InvalidSource("the archive holds no file; it must hold the files of the handler's folder")
     return tuple(sorted(writer.files, key=lambda file: file.path))
 
 
@@ -80,8 +89,9 @@ def parts_of(name: str) -> Parts:
 
 
 class _Writer:
-    def __init__(self, directory: Path, limits: ArchiveLimits) -> None:
+    def __init__(self, directory: Path, limits: ArchiveLimits, ignored: frozenset[str]) -> None:
         self.files: list[SourceFile] = []
+        self._ignored = ignored
         self._limits = limits
         self._root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._is_folder: dict[Parts, bool] = {(): True}
@@ -100,7 +110,7 @@ class _Writer:
 
     def _take(self, tar: TarReader, member: Member) -> None:
         parts = parts_of(member.name)
-        if not IGNORED.isdisjoint(parts):
+        if not self._ignored.isdisjoint(parts):
             for chunk in tar.contents():
                 self._count(chunk)
         elif member.folder:

@@ -1,24 +1,58 @@
-"""What an image is built from: files by name, and a tar and a digest of them that depend on nothing else. Pure."""
+"""What an image is built from: files by name, and a tar and a digest of them that depend on nothing else.
 
-import io
+A function may bring hundreds of megabytes, so that files of a folder stay there: their digests are known from the
+unpacking, and the tar is made a piece at a time while the engine takes it.
+"""
+
+import hashlib
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pilotlight.builder.archive import IGNORED
+from pilotlight.builder.archive import IGNORED, SourceFile
 from pilotlight.core.errors import InvalidInput
 from pilotlight.core.naming import digest_of
 
-_FORMAT = b"image 1"
+_FORMAT = b"image 2"
 _PROXIES = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"})
 """Engines know these arguments and keep them out of what they cache by; they decide where, not what."""
+_PIECE_BYTES = 2**20
+BYTE_CODE = "__pycache__"
+"""Of what the platform has compiled: it follows from the source, though not to the last bit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextFile:
-    data: bytes
+    digest: str
+    """SHA-256 of its contents."""
+    size: int
     executable: bool = False
+    data: bytes | None = None
+    """Its contents, or None for those of `path`."""
+    path: Path | None = None
+
+    def pieces(self) -> Iterator[bytes]:
+        if self.path is None:
+            yield self.data or b""
+            return
+        with self.path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+
+
+def held(data: bytes, *, executable: bool = False) -> ContextFile:
+    return ContextFile(digest=hashlib.sha256(data).hexdigest(), size=len(data), executable=executable, data=data)
+
+
+def on_disk(path: Path, known: SourceFile | None = None) -> ContextFile:
+    """`known`: what the unpacking has found out."""
+    if known is not None:
+        return ContextFile(digest=known.digest, size=known.size, executable=known.executable, path=path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    found = path.stat()
+    return ContextFile(digest=digest, size=found.st_size, executable=bool(found.st_mode & 0o100), path=path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,93 +63,80 @@ class Context:
     arguments: Mapping[str, str] = field(default_factory=dict)
     base: str = ""
     """The engine's ids of the images that it begins with."""
+    sources: str = ""
+    """Where packages come from, credentials left out, as far as no argument says it."""
+    secrets: frozenset[str] = frozenset()
+    """Their ids: that there is one may change what is built, what it says must not."""
 
     @property
     def digest(self) -> str:
         arguments = [f"{k}={v}" for k, v in sorted(self.arguments.items()) if k.lower() not in _PROXIES]
-        return digest_of([_FORMAT, self.base.encode(), "\0".join(arguments).encode(), *self._parts()])
+        facts = [self.base, "\0".join(arguments), self.sources, "\0".join(sorted(self.secrets))]
+        files = [
+            f"{path}\0{int(each.executable)}\0{each.digest}"
+            for path, each in sorted(self.files.items())
+            if BYTE_CODE not in path.split("/")
+        ]
+        return digest_of([_FORMAT, *(part.encode() for part in (*facts, *files))])
 
-    def tar(self) -> bytes:
-        """The same bytes for the same files, whoever packed them and when."""
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for folder in sorted(_folders(self.files)):
-                info = tarfile.TarInfo(folder)
-                info.type, info.mode = tarfile.DIRTYPE, 0o755
-                tar.addfile(info)
-            for path, file in sorted(self.files.items()):
-                info = tarfile.TarInfo(path)
-                info.size, info.mode = len(file.data), 0o755 if file.executable else 0o644
-                tar.addfile(info, io.BytesIO(file.data))
-        return packed.getvalue()
+    @property
+    def size(self) -> int:
+        return sum(each.size for each in self.files.values())
 
-    def _parts(self) -> Iterator[bytes]:
+    def tar(self) -> Iterator[bytes]:
+        """The same bytes for the same files, whoever packs them and when, a piece at a time."""
+        for folder in sorted(_folders(self.files)):
+            yield _header(folder, tarfile.DIRTYPE, 0o755, 0)
         for path, file in sorted(self.files.items()):
-            yield path.encode()
-            yield b"x" if file.executable else b"-"
-            yield file.data
+            yield _header(path, tarfile.REGTYPE, 0o755 if file.executable else 0o644, file.size)
+            yield from file.pieces()
+            yield bytes(-file.size % tarfile.BLOCKSIZE)
+        yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _header(path: str, kind: bytes, mode: int, size: int) -> bytes:
+    info = tarfile.TarInfo(path)
+    info.type, info.mode, info.size = kind, mode, size
+    return info.tobuf(tarfile.PAX_FORMAT)
 
 
 def _folders(files: Mapping[str, ContextFile]) -> set[str]:
     return {str(parent) for path in files for parent in Path(path).parents if str(parent) != "."}
 
 
-def read_folder(folder: Path, *, below: str = "", skip: frozenset[str] = IGNORED) -> dict[str, ContextFile]:
-    """All regular files of a folder of ours, without what tools leave in it; links are refused by name."""
+def read_folder(
+    folder: Path,
+    *,
+    below: str = "",
+    skip: frozenset[str] = IGNORED,
+    skip_top: frozenset[str] = frozenset(),
+    known: Sequence[SourceFile] = (),
+) -> dict[str, ContextFile]:
+    """All regular files of a folder of ours, without what tools leave in it; links are refused by name. `known`: those
+    whose digest was taken before."""
+    digests = {each.path: each for each in known}
     found: dict[str, ContextFile] = {}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if skip.intersection(inside.parts):
+        if skip.intersection(inside.parts) or inside.parts[0] in skip_top:
             continue
         if path.is_symlink():
             raise InvalidInput(f"{folder.name}/{inside}: a link; an image is made of files and folders only")
         if path.is_file():
             name = f"{below}/{inside}" if below else str(inside)
-            found[name] = ContextFile(data=path.read_bytes(), executable=bool(path.stat().st_mode & 0o100))
+            found[name] = on_disk(path, digests.get(str(inside)))
     return found
 
 
-def base_images(dockerfile: str, arguments: Mapping[str, str]) -> list[str]:
-    """The images that a Dockerfile begins with, its own stages apart; arguments before the first FROM count."""
-    known: dict[str, str] = {}
-    stages: set[str] = set()
-    found: list[str] = []
-    for line, _ in instructions(dockerfile):
-        words = line.split()
-        if words[0].upper() == "ARG" and not found and not stages:
-            for word in words[1:]:
-                name, _, default = word.partition("=")
-                known[name] = arguments.get(name, default.strip("\"'"))
-        if words[0].upper() == "FROM":
-            names = [_filled(word, known) for word in words[1:] if not word.startswith("--")]
-            if names and names[0] not in stages and names[0] != "scratch":
-                found.append(names[0])
-            if len(names) == 3 and names[1].upper() == "AS":
-                stages.add(names[2])
-            stages.add("")
-    return list(dict.fromkeys(found))
+def without_ignored(files: Mapping[str, ContextFile]) -> dict[str, ContextFile]:
+    """What .dockerignore at the top leaves; the engine itself obeys it only in part."""
+    from docker.utils.build import PatternMatcher
 
-
-def _filled(word: str, known: Mapping[str, str]) -> str:
-    for name, value in known.items():
-        word = word.replace(f"${{{name}}}", value).replace(f"${name}", value)
-    return word
-
-
-def instructions(dockerfile: str) -> list[tuple[str, int]]:
-    """Each instruction on one line, with the number of the line that it begins on (from 1)."""
-    found: list[tuple[str, int]] = []
-    parts: list[str] = []
-    begin = 0
-    for number, raw in enumerate(dockerfile.splitlines(), 1):
-        line = raw.strip()
-        if line.startswith("#") or (not line and not parts):
-            continue
-        begin = begin or number
-        parts.append(line.removesuffix("\\").rstrip())
-        if not line.endswith("\\"):
-            text = " ".join(part for part in parts if part)
-            if text:
-                found.append((text, begin))
-            parts, begin = [], 0
-    return found
+    file = files.get(".dockerignore")
+    if file is None:
+        return dict(files)
+    lines = b"".join(file.pieces()).decode("utf-8", "replace").splitlines()
+    patterns = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    matcher = PatternMatcher(patterns)
+    kept = ("Dockerfile", ".dockerignore")
+    return {path: each for path, each in files.items() if path in kept or not matcher.matches(path)}  # type: ignore[arg-type]

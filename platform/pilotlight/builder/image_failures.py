@@ -1,11 +1,8 @@
 """Why an image could not be built: the step's own lines, and where in the Dockerfile it stands. Pure."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from pilotlight.builder.image_context import instructions
-from pilotlight.builder.index import redacted
+from pilotlight.builder.image_log import Step
 from pilotlight.core.errors import (
     InvalidRequirements,
     InvalidSource,
@@ -14,17 +11,24 @@ from pilotlight.core.errors import (
     SourceLocation,
     StorageFull,
     Unavailable,
+    Unsupported,
 )
 
 SHOWN_LINES = 12
-_STEP = re.compile(r"Step (\d+)/\d+ : (.*)", re.S)
 _PYTHON = re.compile(r'File "(?:/home/app|/home/app/function|\.)?/?function/([^"]+)", line (\d+)')
 _RAISED = re.compile(r"^(?:\*\*\* *)?(\w*Error): (.*)$", re.M)
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_NOISE = re.compile(
-    r"^( ---> |Removing intermediate container|\[notice\]|WARNING: Running pip as|Collecting |  ?Downloading "
-    r"| +[\u2500-\u257f])"
+_PARSING = re.compile(r"parse error (?:on |at )?line (\d+): (.*)", re.I | re.S)
+_MISSING = re.compile(
+    r"(?:file not found in build context or excluded by \.dockerignore: stat (?P<classic>\S+?):"
+    r"|COPY failed: stat (?:\S*/)?(?P<older>\S+?): (?:no such|file does not)"
+    r"|no source files were specified"
+    r'|"(?P<buildkit>/[^"]*)"(?:: not found| not found))'
 )
+_ENGINE = re.compile(
+    r"failed to create endpoint|could not find bridge|failed to create shim|error creating overlay mount"
+)
+"""Not the source's fault."""
+_FULL = re.compile(r"no space left on device|disk quota exceeded|Errno 28\b", re.I)
 
 _NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*)"
 _PIP: tuple[tuple[str, re.Pattern[str], str], ...] = (
@@ -68,37 +72,50 @@ _PIP: tuple[tuple[str, re.Pattern[str], str], ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    number: int
-    """From 1, as the engine counts; 0 before the first."""
-    text: str
-    lines: tuple[str, ...]
-    """What it printed."""
-
-
-def step_of(line: str) -> tuple[int, str] | None:
-    """`Step 3/9 : RUN ...` as its number and text."""
-    match = _STEP.fullmatch(line.strip())
-    return (int(match[1]), " ".join(match[2].split())) if match else None
-
-
-def tidy(text: str) -> list[str]:
-    """The lines that a person would want to see: no colours, no progress bars, no addresses with passwords."""
-    lines = [redacted(_COLOURS.sub("", line)).rstrip() for line in re.split(r"[\r\n]+", text)]
-    return [line[:400] for line in lines if line and not _NOISE.match(line)]
-
-
-def build_failure(step: Step, said: str, dockerfile: str) -> PilotlightError:
+def build_failure(step: Step, said: str) -> PilotlightError:
     """`said`: the engine's sentence."""
     text = "\n".join((*step.lines, said))
-    if re.search(r"no space left on device|No space left on device", text):
-        return StorageFull("the disk of the Docker engine is full")
+    if _FULL.search(text):
+        return no_room()
+    if _ENGINE.search(said):
+        return Unavailable(f"the Docker engine could not run a step of the build: {said.strip()}")
     if (error := _of_python(text)) is not None:
         return error
     if re.search(r"\bpip\b.*\binstall\b", step.text) and (error := _of_pip(step, text)) is not None:
         return error
-    return _of_step(step, said, dockerfile)
+    if re.search(r"Unknown flag: (?:mount|network|security|link|parents)|requires BuildKit", said):
+        return Unsupported(f"the Dockerfile needs BuildKit: {said.strip()}", slug="buildkit-missing")
+    if (match := _PARSING.search(said)) is not None:
+        line, why = int(match[1]), match[2].strip()
+        location = SourceLocation(file="Dockerfile", line=line)
+        return InvalidSource(f"Dockerfile:{line}: {why}", slug="image-build-failed", location=location)
+    return _of_step(step, said)
+
+
+def no_room() -> StorageFull:
+    return StorageFull(
+        "the disk of the Docker engine is full",
+        hint="Remove what no container uses (`docker image prune`, `docker builder prune`) on the engine's machine; "
+        "`docker system df` says what takes the room. Then build again.",
+    )
+
+
+def too_slow(seconds: float) -> Unavailable:
+    return Unavailable(
+        f"the image was not built within {seconds:g} seconds",
+        slug="build-timeout",
+        hint="Build again (the steps that were finished are kept), or raise build.timeout_seconds in the server's "
+        "settings.",
+    )
+
+
+def base_failure(line: int, failure: PilotlightError) -> PilotlightError:
+    """Why an image that a Dockerfile begins with could not be had. A registry that is away stays its own trouble."""
+    failure.detail = f"Dockerfile:{line}: {failure.detail}"
+    if isinstance(failure, RevisionFailed):
+        location = SourceLocation(file="Dockerfile", line=line)
+        return InvalidSource(failure.detail, slug="base-image", location=location)
+    return failure
 
 
 def _of_python(text: str) -> PilotlightError | None:
@@ -123,21 +140,22 @@ def _of_pip(step: Step, text: str) -> PilotlightError | None:
     return None
 
 
-def _of_step(step: Step, said: str, dockerfile: str) -> PilotlightError:
-    location = _line_of(step, dockerfile)
-    code = re.search(r"returned a non-zero code: (\d+)", said)
-    why = f"exited with code {code[1]}" if code else said.strip()
-    where = f"Dockerfile:{location.line}: " if location else ""
+def _of_step(step: Step, said: str) -> PilotlightError:
+    location = None
+    if step.line is not None:
+        shown = step.text if len(step.text) < 200 else f"{step.text[:197]}..."
+        location = SourceLocation(file="Dockerfile", line=step.line, source=shown)
+    where = f"Dockerfile:{step.line}: " if location else ""
     what = step.text if len(step.text) <= 120 else f"{step.text[:117]}..."
-    shown = [f"  {line}" for line in step.lines[-SHOWN_LINES:]]
-    sentence = f"{where}{what}: {why}" if step.number else f"the image cannot be built: {why}"
-    return InvalidSource("\n".join([sentence, *shown]), slug="image-build-failed", location=location)
+    sentence = f"{where}{what}: {_why(said)}" if step.text else f"the image cannot be built: {_why(said)}"
+    lines = [f"  {line}" for line in step.lines[-SHOWN_LINES:]]
+    return InvalidSource("\n".join([sentence, *lines]), slug="image-build-failed", location=location)
 
 
-def _line_of(step: Step, dockerfile: str) -> SourceLocation | None:
-    """The engine counts instructions; a Dockerfile that it cannot read has no step at all."""
-    found: Sequence[tuple[str, int]] = instructions(dockerfile)
-    if not 1 <= step.number <= len(found):
-        return None
-    text, line = found[step.number - 1]
-    return SourceLocation(file="Dockerfile", line=line, source=text if len(text) < 200 else f"{text[:197]}...")
+def _why(said: str) -> str:
+    if code := re.search(r"(?:returned a non-zero code|exit code): (\d+)", said):
+        return f"exited with code {code[1]}"
+    if missing := _MISSING.search(said):
+        name = next((each for each in missing.groups() if each), "such file").lstrip("/")
+        return f"there is no {name} in the build's context, or .dockerignore leaves it out"
+    return said.strip()

@@ -5,22 +5,54 @@ image, so nothing is installed on this machine and none of it runs here.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
+from msgspec.structs import replace
 
-from pilotlight.builder.base import Progress, reporter
-from pilotlight.builder.builder import Builder
-from pilotlight.builder.docker import ImageBuilder, ImageOrder
-from pilotlight.builder.files import make_staging, read_manifest, remove
+from pilotlight.builder.base import NO_CHOICES, Choices, Progress, Report, reporter
+from pilotlight.builder.builder import Builder, Source, counted, sized, with_template
+from pilotlight.builder.compiler import Compiler
+from pilotlight.builder.docker import Built, ImageBuilder, ImageOrder
+from pilotlight.builder.files import FOLDER_MODE, make_staging, read_manifest, remove
+from pilotlight.builder.image_pool import FUNCTION_DIR, InContainer, Workbench
+from pilotlight.builder.image_shelf import ImageShelf
+from pilotlight.builder.imports import Import, candidates
 from pilotlight.builder.requirements import Requirement
-from pilotlight.builder.shelf import BUNDLES
+from pilotlight.builder.shelf import BUNDLES, Shelf
+from pilotlight.builder.template import DOCKERFILE
+from pilotlight.builder.trial import Trial
+from pilotlight.core.errors import InvalidSource, TooLarge
+from pilotlight.core.naming import digest_of
 from pilotlight.core.revision import Bundle
+from pilotlight.engine import Engine
 
 _DEPTH = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shop:
+    """What needs the engine to be there."""
+
+    images: ImageBuilder
+    bench: Workbench
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """One build on its way to a bundle."""
+
+    source: Source
+    imports: Mapping[str, tuple[Import, ...]]
+    """By path."""
+    built: Built
+    folder: Path
+    """For what is in the making; gone after the build."""
+    report: Report
 
 
 class ImageFunctions(Builder):
@@ -28,7 +60,14 @@ class ImageFunctions(Builder):
         """`images`: asked until it has one, so that a server can start before its engine does."""
         super().__init__(**rest)
         self._connect = images
-        self._images: ImageBuilder | None = None
+        self._shop: _Shop | None = None
+        self._connecting = asyncio.Lock()
+        self._compiler: Compiler | None = None
+        self.image_shelf = ImageShelf(self._engine, owner=owner_of_builds(self._data), data_dir=self._data)
+
+    @property
+    def shelves(self) -> tuple[Shelf | ImageShelf, ...]:
+        return self.shelf, self.image_shelf
 
     async def build(
         self,
@@ -37,41 +76,121 @@ class ImageFunctions(Builder):
         template: str,
         tar: Path,
         handler: str | None = None,
+        choices: Choices = NO_CHOICES,
         progress: Callable[[Progress], None],
     ) -> Bundle:
         report = reporter(progress)
         made = make_staging(self._staging)
         try:
-            source = await asyncio.to_thread(self._read, made, template, tar, handler)
-            report("source", f"{name}: {len(source.files)} files")
-            if self._images is None:
-                self._images = await self._connect()
-            built = await self._images.build(
-                ImageOrder(
-                    name=name,
-                    template=source.template,
-                    template_dir=with_dockerfile(self._templates, template),
-                    handler_dir=source.folder / "function",
-                    requirements=requirements_text(source.requirements.wanted),
-                    constraints=requirements_text(source.requirements.constraints),
-                    handler=source.handler,
-                ),
-                progress,
-            )
-            bundle = Bundle(
-                digest=source.digest(built.image),
-                environment=built.environment,
-                template=source.template.name,
-                contract=source.template.contract,
-                handler=source.handler,
-                image=built.image,
-            )
-            if self._find(bundle.digest) is None:
-                await asyncio.to_thread(self._publish, source, bundle)
-                report("bundle", f"{bundle.digest[:12]} made")
-            return self.bundle(bundle.digest)
+            source = await asyncio.to_thread(self._read, made, template, tar, handler, choices)
+            report("source", f"{name}: {counted(len(source.files), 'file')}, {sized(source.files)}")
+            order = self._order(name, source, choices)
+            imports = await self._compile(source) if source.template.contract is not None else {}
+            shop = await self._connected()
+            async with self.image_shelf.building():
+                built = await shop.images.build(order, progress)
+                await self.image_shelf.keep(each for each in (built.image, built.environment_image) if each)
+                found = self._find(source.digest(built.image))
+                if found is not None:
+                    return found
+                return await self._to_bundle(
+                    _Made(source=source, imports=imports, built=built, folder=made, report=report), shop.bench
+                )
         finally:
             await asyncio.to_thread(remove, made)
+
+    def _order(self, name: str, source: Source, choices: Choices) -> ImageOrder:
+        return ImageOrder(
+            name=name,
+            template=source.template,
+            template_dir=self._with_dockerfile(source),
+            # Not of our own templates: with a misspelt file, the sample would be served without a word.
+            starting_files=source.template_dir is not None and source.template.contract is None,
+            handler_dir=source.folder / "function",
+            handler_files=source.files,
+            requirements=requirements_text(source.requirements.wanted),
+            constraints=requirements_text(source.requirements.constraints),
+            handler=source.handler,
+            build_args=choices.arguments,
+            packages=source.template.packages(choices.options),
+            secrets=choices.secrets,
+        )
+
+    async def _to_bundle(self, made: _Made, bench: Workbench) -> Bundle:
+        """The folder that becomes the bundle's has the image's files where a pool could run them, else those sent."""
+        source, built = made.source, made.built
+        bundle = Bundle(
+            digest=source.digest(built.image),
+            environment=built.environment,
+            template=source.template.name,
+            contract=source.contract,
+            handler=source.handler,
+            image=built.image,
+        )
+        folder = await self._copied(made, bench)
+        if folder is not None:
+            preimports = await self._preimports(made, bench)
+            bundle = replace(bundle, environment_image=built.environment_image, preimports=preimports)
+        await asyncio.to_thread(self._publish, folder or source.folder, bundle)
+        made.report("bundle", f"{bundle.digest[:12]} made")
+        return self.bundle(bundle.digest)
+
+    async def _copied(self, made: _Made, bench: Workbench) -> Path | None:
+        """The image's own files of the function; None where a pool can have no use of them, which is said."""
+        why_not = made.built.unpoolable
+        if why_not is None:
+            folder = made.folder / "image"
+            folder.mkdir()
+            folder.chmod(FOLDER_MODE)
+            try:
+                await bench.copy_function(made.built.image, folder, self._limits)
+            except (InvalidSource, TooLarge) as error:
+                why_not = f"{FUNCTION_DIR} of the image cannot be copied: {error.detail}"
+            else:
+                return folder
+        if made.source.template.contract is not None:
+            made.report("pool", f"starts from its image, not from a warm pool: {why_not}")
+        return None
+
+    def _with_dockerfile(self, source: Source) -> Path | None:
+        if source.template.name == DOCKERFILE:
+            return None
+        if source.template_dir is not None and (source.template_dir / "Dockerfile").is_file():
+            return source.template_dir
+        return with_dockerfile(self._templates, source.template_dir or self._templates / source.template.name)
+
+    async def _preimports(self, made: _Made, bench: Workbench) -> tuple[str, ...]:
+        source = made.source
+        files = frozenset(file.path for file in source.files)
+        trial = Trial(
+            environment=made.built.environment,
+            candidates=with_template(candidates(source.handler, files, made.imports), source.template),
+            handler=source.handler,
+            child=InContainer(bench, made.built.image, primed=source.template.prime is not None),
+        )
+        return await self._trials.run(trial, made.report)
+
+    async def _compile(self, source: Source) -> Mapping[str, tuple[Import, ...]]:
+        """Its imports; a mistake in its syntax is found before anything is built."""
+        async with self._first:
+            if self._compiler is None:
+                interpreter = await self._interpreter()
+                self._compiler = Compiler(interpreter, self._sandbox, self._staging)
+        async with self._compiling:
+            compiled = await self._compiler.compile(source.folder / "function", source.files, source.handler_file)
+        return compiled.imports
+
+    async def _connected(self) -> _Shop:
+        async with self._connecting:  # a second sweep would take away what the first user works with
+            if self._shop is None:
+                images = await self._connect()
+                shop = _Shop(images=images, bench=Workbench(images.engine, owner_of_builds(self._data)))
+                await shop.bench.sweep()
+                self._shop = shop
+            return self._shop
+
+    async def _engine(self) -> Engine:
+        return (await self._connected()).images.engine
 
     def _find(self, digest: str) -> Bundle | None:
         """Of ours alone; a bundle of the same directory that was built for processes names no image."""
@@ -81,9 +200,14 @@ class ImageFunctions(Builder):
         return msgspec.convert(manifest, Bundle)
 
 
-def with_dockerfile(templates: Path, name: str) -> Path:
+def owner_of_builds(data_dir: Path) -> str:
+    """By which what a killed server left is told from another server's."""
+    return digest_of([str(data_dir.resolve()).encode()])[:16]
+
+
+def with_dockerfile(templates: Path, template: Path) -> Path:
     """The folder of a template's Dockerfile: its own, or that of the template that it is like."""
-    folder = templates / name
+    folder = template
     for _ in range(_DEPTH):
         if (folder / "Dockerfile").is_file():
             return folder
@@ -92,7 +216,7 @@ def with_dockerfile(templates: Path, name: str) -> Path:
         if not isinstance(like, str):
             break
         folder = templates / Path(like).name
-    return templates / name
+    return template
 
 
 def requirements_text(requirements: Iterable[Requirement]) -> bytes:

@@ -18,6 +18,8 @@ from pilotlight.builder.base import Disk, Kept
 from pilotlight.builder.files import disk_bytes, remove
 
 BUNDLES, ENVIRONMENTS, LAYERS = "bundles", "environments", "runtime"
+IMAGES = "images"
+"""No folder of ours: an engine has them; see image_shelf.py."""
 LOCKS, TRIALS, UV = "cache/locks", "cache/trials", "cache/uv"
 _MANIFEST = "manifest.json"
 _Facts: TypeAlias = tuple[int, str | None]
@@ -26,6 +28,8 @@ _Facts: TypeAlias = tuple[int, str | None]
 
 class Shelf:
     """Of one data directory, which has one server."""
+
+    place = ""
 
     def __init__(self, data_dir: Path, *, layer: Path | None = None, make_cache: Callable[[], None]) -> None:
         self._data = data_dir
@@ -37,6 +41,9 @@ class Shelf:
         self._uv_bytes: int | None = None
         self._facts: dict[str, _Facts] = {}
         """Of what does not change."""
+
+    async def open(self) -> None:
+        """It always is."""
 
     def use(self, name: str) -> bool:
         """Whether it is there; then it counts as used now, and stays for the minimum age at least."""
@@ -96,7 +103,11 @@ class Shelf:
 
     def disk(self) -> Disk:
         found = os.statvfs(self._data)
-        return Disk(size_bytes=found.f_blocks * found.f_frsize, free_bytes=found.f_bavail * found.f_frsize)
+        return Disk(
+            size_bytes=found.f_blocks * found.f_frsize,
+            free_bytes=found.f_bavail * found.f_frsize,
+            device=os.stat(self._data).st_dev,
+        )
 
     def _everything(self) -> Iterator[Kept]:
         for folder in (BUNDLES, ENVIRONMENTS, LAYERS, LOCKS, TRIALS):
@@ -136,10 +147,11 @@ def _facts(path: Path) -> _Facts:
     manifest: dict[str, object] = {}
     with suppress(OSError, ValueError):
         manifest = json.loads((path / _MANIFEST).read_bytes())
-    size, environment = manifest.get("bytes"), manifest.get("environment")
+    size, environment, image = (manifest.get(key) for key in ("bytes", "environment", "image"))
+    needs = f"{ENVIRONMENTS}/{environment}" if isinstance(environment, str) else None
     return (
         size if isinstance(size, int) else disk_bytes(path),
-        f"{ENVIRONMENTS}/{environment}" if isinstance(environment, str) else None,
+        f"{IMAGES}/{image}" if isinstance(image, str) else needs,
     )
 
 

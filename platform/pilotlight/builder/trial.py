@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from pilotlight.builder.base import Report
 from pilotlight.builder.files import give, make_staging, remove, write_atomically
@@ -19,11 +20,41 @@ from pilotlight.builder.shelf import TRIALS, Shelf
 from pilotlight.config import BuildSettings, Sandbox
 from pilotlight.core.naming import digest_of
 
-_PROGRAM = Path(__file__).with_name("child_trial.py")
+PROGRAM = Path(__file__).with_name("child_trial.py")
 _ANSWER_BYTES = 2**20
 _NAMED_PACKAGES = 8
 _ROUNDS = 4
 """All trials of one build together may take this many times the time of one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What one run of child_trial.py is to do."""
+
+    candidates: Sequence[Candidate]
+    handler: str | None
+    """None: the modules alone."""
+    seconds: float
+
+    def json(self, *, prime: str | None, bundle: str) -> str:
+        """As the child reads it; the paths are those that it sees."""
+        return json.dumps(
+            {
+                "candidates": self.candidates,
+                "prime": prime,
+                "bundle": bundle if self.handler is not None else None,
+                "handler": self.handler,
+                "seconds": self.seconds,
+            }
+        )
+
+
+class Child(Protocol):
+    """Runs child_trial.py where a bundle and its environment lie."""
+
+    async def run(self, order: Order) -> bytes:
+        """What it answered; nothing, or not all of it, when it did not end well or in time."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +63,9 @@ class Trial:
 
     environment: str
     """Its digest; the prime script is a part of it."""
-    directory: Path
-    """Of the environment."""
     candidates: tuple[Candidate, ...]
-    bundle: Path
     handler: str
+    child: Child
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +79,9 @@ class _Answer:
 
 
 class Trials:
-    def __init__(self, cache: Path, staging: Path, sandbox: Sandbox, settings: BuildSettings, shelf: Shelf) -> None:
+    def __init__(self, cache: Path, settings: BuildSettings, shelf: Shelf) -> None:
         self._cache = cache
         self._shelf = shelf
-        self._staging = staging
-        self._sandbox = sandbox
         self._seconds = settings.trial_seconds
         self._at_once = asyncio.Semaphore(settings.concurrency)
 
@@ -115,30 +142,11 @@ class Trials:
         seconds = min(self._seconds, deadline - time.monotonic())
         if seconds <= 0:
             return _Answer(good=False)
-        prime = trial.directory / "prime.py"
-        order = {
-            "candidates": candidates,
-            "prime": str(prime) if prime.exists() else None,
-            "bundle": str(trial.bundle) if handler is not None else None,
-            "handler": handler,
-            "seconds": seconds,
-        }
-        python = trial.directory / "venv/bin/python"
-        home = make_staging(self._staging)
-        give(home, self._sandbox)
-        command = Command(
-            arguments=[python, "-I", "-B", "-c", _PROGRAM.read_text()],
-            directory=home,
-            variables={},
-            stdin=json.dumps(order).encode(),
-        )
         try:
-            outcome = await run(command, self._sandbox, seconds=seconds, output_limit=_ANSWER_BYTES)
-            answer = json.loads(outcome.output)
-        except (TimedOut, ValueError):
+            order = Order(candidates=candidates, handler=handler, seconds=seconds)
+            answer = json.loads(await trial.child.run(order))
+        except ValueError:
             return _Answer(good=False)
-        finally:
-            await asyncio.to_thread(self._clear, home, python)
         imported = tuple(answer["imported"])
         late = tuple(answer["late"])
         return _Answer(good=answer["child"] == "done", imported=imported, missing=answer["missing"], late=late)
@@ -146,6 +154,35 @@ class Trials:
     def _key(self, trial: Trial) -> str:
         parts = [trial.environment, *(json.dumps(candidate) for candidate in trial.candidates)]
         return digest_of(part.encode() for part in parts)
+
+
+class InProcess:
+    """The child as a process of this machine, as the functions' user."""
+
+    def __init__(self, environment_dir: Path, bundle_dir: Path, staging: Path, sandbox: Sandbox) -> None:
+        self._environment = environment_dir
+        self._bundle = bundle_dir
+        self._staging = staging
+        self._sandbox = sandbox
+
+    async def run(self, order: Order) -> bytes:
+        prime = self._environment / "prime.py"
+        python = self._environment / "venv/bin/python"
+        home = make_staging(self._staging)
+        give(home, self._sandbox)
+        command = Command(
+            arguments=[python, "-I", "-B", "-c", PROGRAM.read_text()],
+            directory=home,
+            variables={},
+            stdin=order.json(prime=str(prime) if prime.exists() else None, bundle=str(self._bundle)).encode(),
+        )
+        try:
+            outcome = await run(command, self._sandbox, seconds=order.seconds, output_limit=_ANSWER_BYTES)
+        except TimedOut:
+            return b""
+        finally:
+            await asyncio.to_thread(self._clear, home, python)
+        return outcome.output
 
     def _clear(self, home: Path, python: Path) -> None:
         end_marked(home, python, self._sandbox)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from pilotlight.builder.base import Progress
+from pilotlight.builder.base import Choices, Progress
 from pilotlight.core.errors import InvalidRequirements
 from tests.integration.api.memory import Api, Report, Start, until
 
@@ -247,3 +247,46 @@ async def test_a_stopping_server_ends_a_build_with_a_failed_line(start: Start) -
     assert b"the server is stopping" in rest
     assert rest.endswith(b"0\r\n\r\n")
     assert api.staged() == []
+
+
+async def test_what_a_build_is_told_beside_its_source_reaches_the_builder(api: Api) -> None:
+    query = "&layout=template&options=dev,,xml,dev&build_args=A=1&build_args=B=x%3Dy%20z"
+    headers = [("X-Build-Secret", "npmrc=dG9rZW49MQ=="), ("X-Build-Secret", "pip.conf=eA==")]
+    async with api.http.post(URL + query, data=b"a tar", headers=headers) as answer:
+        assert answer.status == 200
+        assert b'"built"' in await answer.read()
+    assert api.control.choices == [
+        Choices(
+            uploaded_template=True,
+            options=("dev", "xml"),
+            arguments={"A": "1", "B": "x=y z"},
+            secrets={"npmrc": b"token=1", "pip.conf": b"x"},
+        )
+    ]
+    assert "token" not in repr(api.control.choices)
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "field", "says"),
+    [
+        ("&layout=flat", [], "layout", "layout: "),
+        ("&build_args=A", [], "build_args", "'A' must be NAME=VALUE"),
+        ("&build_args=A-B=1", [], "build_args", "'A-B=1' must be NAME=VALUE"),
+        ("&name=x", [], "name", "given more than once"),
+        ("", ["no name"], "build_secrets", "'no name' must be one name"),
+        ("", ["a=eA==", "a=eA=="], "build_secrets", "'a' must be one name"),
+        ("", ["a=%"], "build_secrets", "a is not base64"),
+        ("", ["a="], "build_secrets", "a has 0 bytes"),
+        ("", [f"a={'eHh4' * 1700}"], "build_secrets", "a has 5100 bytes; 1 to 5000 are taken"),
+        ("", [f"a{n}=eA==" for n in range(17)], "build_secrets", "at most 16, not 17"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_before_the_upload(
+    api: Api, query: str, headers: list[str], field: str, says: str
+) -> None:
+    given = [("X-Build-Secret", header) for header in headers]
+    async with api.http.post(URL + query, data=b"a tar", headers=given) as answer:
+        problem = await answer.json(content_type=None)
+    assert (answer.status, problem["field"]) == (400, field)
+    assert says in problem["detail"]
+    assert api.control.uploads == []

@@ -15,6 +15,7 @@ import pytest
 
 from pilotlight.builder.base import Progress
 from pilotlight.builder.builder import Builder
+from pilotlight.builder.image_functions import owner_of_builds
 from pilotlight.builder.index import IndexSettings
 from pilotlight.builder.interpreter import Interpreter, choose_interpreter
 from pilotlight.config import BuildSettings, Sandbox, Settings, sandbox_user
@@ -140,3 +141,11 @@ def make_workshop(data_dir: Path, links: Path, interpreter: Interpreter, sandbox
 @pytest.fixture
 async def workshop(make_workshop: Make) -> Workshop:
     return await make_workshop()
+
+
+def forget(client: object, data_dir: Path) -> None:
+    """Take away the names by which a server of this data directory says that it uses images."""
+    for image in client.images(f"pilotlight-{owner_of_builds(data_dir)}/*"):  # type: ignore[attr-defined]
+        for tag in image["RepoTags"]:
+            if tag.startswith(f"pilotlight-{owner_of_builds(data_dir)}/"):
+                client.remove_image(tag)  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pilotlight.builder.base import Choices
 from pilotlight.builder.files import remove
 from pilotlight.config import BuildSettings, Sandbox
 from pilotlight.core.errors import (
@@ -258,3 +259,30 @@ async def test_an_unknown_template_is_the_users_error(workshop: Workshop) -> Non
         await workshop.builder.build(
             name="hello", template="cobol", tar=workshop.tar({"handler.py": ""}), progress=workshop.said.append
         )
+
+
+async def test_what_is_for_images_alone_is_told_to_be_unused(workshop: Workshop) -> None:
+    await workshop.builder.build(
+        name="hello",
+        template="python3-http",
+        tar=workshop.tar({"handler.py": HANDLER}),
+        choices=Choices(options=("dev",), arguments={"A": "1"}, secrets={"x": b"1"}),
+        progress=workshop.said.append,
+    )
+    said = workshop.said[0].message
+    assert said == "build_options, build_args, build_secrets: for container images, not used by this server"
+
+
+async def test_a_template_may_come_with_its_function(workshop: Workshop) -> None:
+    files = {
+        "template/template.yml": "language: mine\ncontract: lambda\nhandlers: [index]\n",
+        "handler/index.py": "def handler(event, context):\n    return {}\n",
+    }
+    choices = Choices(uploaded_template=True)
+    bundle = await workshop.builder.build(
+        name="hello", template="mine", tar=workshop.tar(files), choices=choices, progress=workshop.said.append
+    )
+    assert (bundle.template, bundle.contract, bundle.handler) == ("mine", "lambda", "index")
+    function = workshop.builder.bundle_dir(bundle.digest) / "function"
+    assert [path.name for path in function.iterdir() if path.is_file()] == ["index.py"]
+    assert workshop.leftovers() == []

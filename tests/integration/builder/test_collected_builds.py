@@ -24,7 +24,7 @@ async def collector(workshop: Workshop) -> AsyncIterator[Collector]:
     """Nothing fits; what was used in the last seconds stays."""
     store = await Store.open(workshop.data_dir / "store.db")
     settings = DiskSettings(budget_mib=0, free_mib=0, min_age_seconds=5)
-    yield Collector(store=store, provider=FakeProvider(), shelf=workshop.builder.shelf, settings=settings)
+    yield Collector(store=store, provider=FakeProvider(), shelves=[workshop.builder.shelf], settings=settings)
     await store.close()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pilotlight.builder.base import Progress
+from pilotlight.builder.base import Choices, Progress
 from pilotlight.config import ControlSettings, Settings
 from pilotlight.control.clock import Clock
 from pilotlight.control.plane import ControlPlane
@@ -46,7 +46,9 @@ HOP_SECONDS = 0.0005
 class Bundles:
     """Every digest is a bundle."""
 
-    async def build(self, *, name: str, template: str, tar: Path, progress: Callable[[Progress], None]) -> Bundle:
+    async def build(
+        self, *, name: str, template: str, tar: Path, choices: Choices, progress: Callable[[Progress], None]
+    ) -> Bundle:
         raise NotImplementedError
 
     def bundle(self, digest: str) -> Bundle:

@@ -13,7 +13,10 @@ from aiohttp import web
 from pilotlight.api.endpoints import Body, Endpoint, Stream, Upload
 from pilotlight.api.openapi import document, field_docs
 from pilotlight.api.server import make_app
+from pilotlight.builder.image_push import BundlePushes
 from pilotlight.core.errors import FunctionNotFound
+from pilotlight.core.revision import Bundle
+from pilotlight.engine.client import Engine
 from tests.integration.api.memory import MemoryControl
 
 
@@ -48,8 +51,22 @@ def described(**changes: Any) -> dict[str, Any]:
 def app(tmp_path: Path) -> web.Application:
     control = MemoryControl(folder=tmp_path)
     return make_app(
-        control, credentials=None, version="1.2.3", provider="fake", staging_dir=tmp_path, upload_limit_mib=1
+        control,
+        credentials=None,
+        version="1.2.3",
+        provider="fake",
+        staging_dir=tmp_path,
+        upload_limit_mib=1,
+        pusher=BundlePushes(_no_engine, _no_bundle),
     )
+
+
+async def _no_engine() -> Engine:
+    raise NotImplementedError
+
+
+def _no_bundle(digest: str) -> Bundle:
+    raise NotImplementedError
 
 
 @pytest.fixture
@@ -177,3 +194,8 @@ def test_an_endpoints_own_errors_are_named() -> None:
 def test_the_strings_under_fields_are_their_descriptions() -> None:
     assert field_docs(Thing) == {"howMany": "Of them, in all."}
     assert field_docs(int) == {}
+
+
+def test_headers_of_an_endpoint_are_parameters_that_may_be_left_out() -> None:
+    [parameter] = [each for each in described(headers={"X-Own": "A word."})["parameters"] if each["in"] == "header"]
+    assert (parameter["name"], parameter["required"], parameter["description"]) == ("X-Own", False, "A word.")

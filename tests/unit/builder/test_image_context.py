@@ -1,45 +1,36 @@
-"""An image's context is the same whoever packs it, and a failed build names its line."""
+"""An image's context is the same whoever packs it, and a build is given what its Dockerfile asks for."""
 
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotlight.builder.docker import _BuildLog, _has_stage, index_arguments
-from pilotlight.builder.image_context import Context, ContextFile, base_images, instructions, read_folder
-from pilotlight.builder.image_failures import Step, build_failure, step_of, tidy
+from pilotlight.builder.archive import SourceFile
+from pilotlight.builder.docker import build_arguments
+from pilotlight.builder.image_context import Context, held, read_folder, without_ignored
 from pilotlight.builder.image_functions import requirements_text, with_dockerfile
+from pilotlight.builder.image_index import index_arguments, index_secret
 from pilotlight.builder.index import IndexSettings
 from pilotlight.builder.requirements import read_requirements
-from pilotlight.core.errors import InvalidInput
+from pilotlight.core.errors import InvalidInput, InvalidSetting
 
-DOCKERFILE = """\
-# a comment
-ARG VERSION=3.11
-FROM python:${VERSION}-slim AS environment
-RUN one \\
-    && two
-
-# between
-COPY a b
-FROM environment AS function
-COPY --from=environment /x /y
-"""
 FILES = st.dictionaries(
     st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8})?", fullmatch=True), st.binary(max_size=40), min_size=1, max_size=6
 )
 
 
 def context(files: dict[str, bytes], **changes: object) -> Context:
-    return Context(files={path: ContextFile(data=data) for path, data in files.items()}, **changes)  # type: ignore[arg-type]
+    return Context(files={path: held(data) for path, data in files.items()}, **changes)  # type: ignore[arg-type]
 
 
 @given(FILES)
 def test_the_same_files_in_any_order_are_the_same_context(files: dict[str, bytes]) -> None:
     backwards = dict(reversed(files.items()))
     assert context(files).digest == context(backwards).digest
-    assert context(files).tar() == context(backwards).tar()
+    assert b"".join(context(files).tar()) == b"".join(context(backwards).tar())
 
 
 @given(FILES, FILES)
@@ -47,123 +38,83 @@ def test_different_files_have_different_digests(one: dict[str, bytes], other: di
     assert (context(one).digest == context(other).digest) == (one == other)
 
 
-def test_arguments_and_base_count_and_proxies_do_not() -> None:
+@given(st.dictionaries(st.from_regex(r"[a-z\u00e4]{1,120}", fullmatch=True), st.binary(max_size=2000), max_size=4))
+def test_every_tar_can_be_read_again(files: dict[str, bytes]) -> None:
+    with tarfile.open(fileobj=io.BytesIO(b"".join(context(files).tar()))) as tar:
+        found = {each.name: tar.extractfile(each) for each in tar.getmembers()}
+        assert {name: file.read() for name, file in found.items() if file is not None} == files
+
+
+def test_a_file_on_the_disk_is_as_one_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(3_000_000))
+    (tmp_path / "a").chmod(0o755)
+    lying = Context(files=read_folder(tmp_path))
+    there = Context(files={"a": held(bytes(3_000_000), executable=True)})
+    assert lying.digest == there.digest
+    assert b"".join(lying.tar()) == b"".join(there.tar())
+    assert max(map(len, lying.tar())) <= 2**20
+
+
+def test_a_digest_that_is_known_is_not_taken_again(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    known = SourceFile(path="a", size=1, executable=True, digest="d" * 64)
+    assert read_folder(tmp_path, known=[known])["a"].digest == "d" * 64
+
+
+def test_arguments_base_and_secrets_names_count_and_proxies_do_not() -> None:
     files = {"Dockerfile": b"FROM x"}
     plain = context(files).digest
     assert context(files, arguments={"A": "1"}).digest != plain
     assert context(files, base="x=sha256:2").digest != plain
+    assert context(files, secrets=frozenset({"npmrc"})).digest != plain
     assert context(files, arguments={"HTTPS_PROXY": "http://p:3128"}).digest == plain
 
 
+def test_byte_code_goes_along_and_does_not_count() -> None:
+    """The same source may be compiled to other bytes."""
+    one, other = ({"f/a.py": b"1", "f/__pycache__/a.pyc": code} for code in (b"x", b"y"))
+    assert context(one).digest == context(other).digest
+    assert b"".join(context(one).tar()) != b"".join(context(other).tar())
+
+
 def test_a_program_stays_one() -> None:
-    one = Context(files={"run": ContextFile(data=b"", executable=True)})
+    one = Context(files={"run": held(b"", executable=True)})
     assert one.digest != context({"run": b""}).digest
-    assert b"0000755" in one.tar()
+    assert b"0000755" in b"".join(one.tar())
 
 
 def test_what_tools_leave_in_a_folder_is_left_out_and_links_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "__pycache__").mkdir()
-    (tmp_path / "__pycache__" / "x.pyc").write_bytes(b"")
+    for folder in ("__pycache__", "build", "kept/build"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "x").write_bytes(b"")
     (tmp_path / "handler.py").write_text("1")
-    assert list(read_folder(tmp_path, below="function")) == ["function/handler.py"]
+    found = read_folder(tmp_path, below="function", skip_top=frozenset({"build"}))
+    assert list(found) == ["function/handler.py", "function/kept/build/x"]
     (tmp_path / "link").symlink_to("/etc/passwd")
     with pytest.raises(InvalidInput, match="a link"):
         read_folder(tmp_path)
 
 
-def test_instructions_have_the_line_that_they_begin_on() -> None:
-    assert [(text.split()[0], line) for text, line in instructions(DOCKERFILE)] == [
-        ("ARG", 2), ("FROM", 3), ("RUN", 4), ("COPY", 8), ("FROM", 9), ("COPY", 10),
-    ]  # fmt: skip
-    assert instructions(DOCKERFILE)[2][0] == "RUN one && two"
-
-
-@given(st.text(max_size=200))
-def test_any_text_can_be_read_as_a_dockerfile(text: str) -> None:
-    assert all(line >= 1 for _, line in instructions(text))
-    base_images(text, {})
-
-
-def test_the_images_that_a_build_begins_with_are_found() -> None:
-    assert base_images(DOCKERFILE, {}) == ["python:3.11-slim"]
-    assert base_images(DOCKERFILE, {"VERSION": "3.13"}) == ["python:3.13-slim"]
-    assert base_images("FROM --platform=linux/amd64 a:1 AS x\nFROM scratch\nFROM x\nFROM b", {}) == ["a:1", "b"]
-    assert _has_stage(DOCKERFILE, "environment")
-    assert not _has_stage("FROM python:3.11", "environment")
-
-
-def test_a_step_that_fails_names_its_line_and_shows_what_it_printed() -> None:
-    step = Step(number=3, text="RUN one && two", lines=("two: not found",))
-    error = build_failure(step, "The command '/bin/sh -c one' returned a non-zero code: 127", DOCKERFILE)
-    assert (error.slug, error.location and error.location.line) == ("image-build-failed", 4)
-    assert error.detail == "Dockerfile:4: RUN one && two: exited with code 127\n  two: not found"
-
-
-def test_a_dockerfile_that_the_engine_cannot_read_has_no_step() -> None:
-    error = build_failure(
-        Step(number=0, text="", lines=()), "dockerfile parse error line 1: unknown instruction: X", "X"
-    )
-    assert error.detail == "the image cannot be built: dockerfile parse error line 1: unknown instruction: X"
-
-
-@pytest.mark.parametrize(
-    ("line", "slug", "says"),
-    [
-        ("ERROR: Could not find a version that satisfies the requirement nope==1 (from versions: none)",
-         "requirement-not-found", "no package is called `nope`"),
-        ("ERROR: Could not find a version that satisfies the requirement six==99 (from versions: 1.0, 1.1)",
-         "requirement-no-version", "`six` has no such version"),
-        ("ERROR: ResolutionImpossible: for help visit ...", "requirement-conflict", "contradict"),
-        ("ERROR: Failed building wheel for thing", "requirement-build-failed", "`thing`"),
-        ("WARNING: Retrying: NewConnectionError('Failed to establish')", "index-unreachable", "cannot be reached"),
-        ("ERROR: Invalid requirement: 'x=1'", "invalid-requirements", "is no requirement"),
-    ],
-)  # fmt: skip
-def test_what_pip_says_is_a_requirement_of_the_user(line: str, slug: str, says: str) -> None:
-    error = build_failure(Step(number=3, text="RUN pip install -r r.txt", lines=(line,)), "code: 1", DOCKERFILE)
-    assert error.slug == slug
-    assert says in error.detail
-
-
-def test_a_syntax_error_in_the_handler_is_at_its_place() -> None:
-    lines = ('  File "/home/app/function/handler.py", line 7', "SyntaxError: '(' was never closed")
-    error = build_failure(Step(number=3, text="RUN python -m compileall", lines=lines), "code: 1", DOCKERFILE)
-    assert error.slug == "handler-syntax"
-    assert error.location is not None
-    assert (error.location.file, error.location.line) == ("handler.py", 7)
-
-
-def test_a_full_disk_is_the_engines() -> None:
-    assert build_failure(Step(number=1, text="x", lines=()), "no space left on device", "").slug == "storage-full"
-
-
-def test_progress_bars_colours_and_passwords_are_no_log() -> None:
-    assert tidy(
-        "Collecting six\n   \u2501\u2501\u2501 1.0 MB\n\x1b[31mERROR: bad\x1b[0m\r\n ---> 123\n  File x\nat https://u:p@index/simple\n"
-    ) == [
-        "ERROR: bad",
-        "  File x",
-        "at https://***@index/simple",
-    ]
-
-
-def test_a_log_knows_the_step_that_it_is_in() -> None:
-    said: list[str] = []
-    log = _BuildLog(said.append)
-    for text in ("Step 1/2 : FROM x\n", " ---> 1\n", "Step 2/2 : RUN y\n", "oh no\n"):
-        log.take({"stream": text})
-    log.take({"error": "e", "errorDetail": {"message": "returned a non-zero code: 1"}})
-    assert (log.step.number, log.step.text, log.step.lines) == (2, "RUN y", ("oh no",))
-    assert log.error == "returned a non-zero code: 1"
-    assert said == ["Step 1/2 : FROM x", "Step 2/2 : RUN y", "oh no"]
-    assert step_of("no step") is None
+def test_dockerignore_leaves_files_out_and_never_the_dockerfile() -> None:
+    rules = b"# note\n*\n!src\nsrc/*.log\n"
+    files = {path: held(b"") for path in ("Dockerfile", "a", "src/a", "src/b.log", "deep/er/x")}
+    assert set(without_ignored(files)) == set(files)
+    assert set(without_ignored(files | {".dockerignore": held(rules)})) == {"Dockerfile", ".dockerignore", "src/a"}
 
 
 def test_a_password_never_becomes_a_build_argument() -> None:
-    with pytest.raises(InvalidInput, match="PIP_INDEX_URL"):
-        index_arguments(IndexSettings(variables={"UV_DEFAULT_INDEX": "https://u:p@index.example/simple"}))
-    found = index_arguments(IndexSettings(variables={"UV_INDEX": "file:///opt/x https://index.example/simple"}))
-    assert found == {"PIP_EXTRA_INDEX_URL": "https://index.example/simple"}
+    private = IndexSettings(variables={"UV_DEFAULT_INDEX": "https://u:p@index.example/simple", "HTTPS_PROXY": "p:1"})
+    assert index_arguments(private) == {"https_proxy": "p:1"}
+    assert index_secret(private) == b"[global]\nindex-url = https://u:p@index.example/simple\n"
+    open_ = IndexSettings(variables={"UV_INDEX": "file:///opt/x https://index.example/simple"})
+    assert index_arguments(open_) == {"PIP_EXTRA_INDEX_URL": "https://index.example/simple"}
+    assert index_secret(open_) is None
+
+
+def test_the_servers_own_arguments_are_names_and_values() -> None:
+    assert build_arguments(["A=1", "B=x=y"]) == {"A": "1", "B": "x=y"}
+    with pytest.raises(InvalidSetting, match="'A' must be NAME=VALUE"):
+        build_arguments(["A"])
 
 
 def test_the_dockerfile_of_a_template_is_its_own_or_that_of_the_one_it_is_like(tmp_path: Path) -> None:
@@ -171,7 +122,7 @@ def test_the_dockerfile_of_a_template_is_its_own_or_that_of_the_one_it_is_like(t
         (tmp_path / name).mkdir()
         (tmp_path / name / "template.yml").write_text(text)
     (tmp_path / "base" / "Dockerfile").write_text("FROM x")
-    found = [with_dockerfile(tmp_path, name).name for name in ("base", "child", "round", "bare", "none")]
+    found = [with_dockerfile(tmp_path, tmp_path / name).name for name in ("base", "child", "round", "bare", "none")]
     assert found == ["base", "base", "round", "bare", "none"]
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotlight.builder.reference import parse_reference, reference
-from pilotlight.builder.template import load_template
+from pilotlight.builder.template import load_template, uploaded_template
 from pilotlight.core.errors import InvalidInput
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
@@ -38,15 +38,46 @@ def test_openfaas_keys_are_known(tmp_path: Path) -> None:
     text = (
         "language: mine\nfprocess: python index.py\nbuild_options:\n- name: dev\n  packages: [make]\nmount_ssh: true\n"
     )
-    assert load_template(template(tmp_path, text), "mine").contract == "http"
+    found = load_template(template(tmp_path, text), "mine")
+    assert (found.contract, found.handler_folder, found.packages(["dev"])) == (None, "function", ("make",))
 
 
 @pytest.mark.parametrize(
-    "text", ["language: [", "language: mine\nprim: x", "language: mine\nprime: ../x", "language: mine\nprime: gone.py"]
-)
+    "text",
+    [
+        "language: [", "- a", "contract: http\nprim: x", "prime: ../x", "prime: gone.py", "contract: smoke",
+        "handler_folder: ../x", "handler_folder: /x", "handler_folder: .",
+    ],
+)  # fmt: skip
 def test_a_template_that_is_wrong_says_so(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidInput, match="template mine: "):
         load_template(template(tmp_path, text), "mine")
+
+
+def test_keys_that_are_for_others_are_left_to_them(tmp_path: Path) -> None:
+    found = load_template(template(tmp_path, "language: x\nprim: 1\ntoolchain: {a: b}\nhandler_folder: ./a/b/"), "mine")
+    assert (found.contract, found.handler_folder) == (None, "a/b")
+
+
+def test_a_build_option_that_a_template_lacks_is_named_with_those_there_are(tmp_path: Path) -> None:
+    text = "build_options:\n- {name: dev, packages: [make, gcc]}\n- {name: xml, packages: [libxml2, gcc]}\n"
+    found = load_template(template(tmp_path, text), "mine")
+    assert found.packages(["xml", "dev"]) == ("libxml2", "gcc", "make")
+    with pytest.raises(InvalidInput) as caught:
+        found.packages(["dve"])
+    assert (caught.value.slug, caught.value.hint) == (
+        "invalid-build-option",
+        "Did you mean `dev`? It has: dev, xml.",
+    )
+
+
+def test_an_uploaded_template_may_be_like_one_of_the_servers(tmp_path: Path) -> None:
+    template(tmp_path, "like: python3-http\ncontract: http")
+    found = uploaded_template(tmp_path / "mine", "mine", TEMPLATES)
+    assert found.prime == load_template(TEMPLATES, "python3-http").prime
+    (tmp_path / "mine/template.yml").unlink()
+    with pytest.raises(InvalidInput, match=r"no template\.yml"):
+        uploaded_template(tmp_path / "mine", "mine", TEMPLATES)
 
 
 def test_a_reference_is_read_as_it_was_written() -> None:

@@ -1,0 +1,247 @@
+"""Images on a real engine: what nobody refers to goes within the budget, and nobody else's is ever touched."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pilotlight.builder.image_shelf import ImageShelf
+from pilotlight.builder.shelf import Shelf
+from pilotlight.config import DiskSettings
+from pilotlight.control.collector import Collector
+from pilotlight.core.errors import StartFailed
+from pilotlight.core.revision import Bundle, Revision
+from pilotlight.core.spec import FunctionSpec, function_key
+from pilotlight.engine import Engine
+from pilotlight.engine.failures import Refused
+from pilotlight.providers.fake import FakeProvider
+from pilotlight.store.sql import Store
+from tests.engines import context
+from tests.second_engine import SecondEngine, second_engine
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
+KEY = function_key("hello")
+KIB = 2**10
+HOUR = 3600.0
+ENVIRONMENT, HELLO, OTHER = (f"pilotlight/{name}:{'0' * 16}" for name in ("environment", "hello", "other"))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[SecondEngine]:
+    with second_engine(empty=True) as made:
+        yield made
+
+
+@dataclass
+class Gallery:
+    """One server's store, folders and images. Nothing fits, and all was used two hours ago."""
+
+    engine: Engine
+    data: Path
+    store: Store
+    images: ImageShelf
+    provider: FakeProvider
+
+    def collector(self, **settings: float) -> Collector:
+        chosen = DiskSettings(**({"budget_mib": 0, "free_mib": 0} | settings))  # type: ignore[arg-type]
+        return Collector(
+            store=self.store,
+            provider=self.provider,
+            shelves=[Shelf(self.data, make_cache=lambda: None), self.images],
+            settings=chosen,
+            clock=lambda: time.time() + 2 * HOUR,
+        )
+
+    async def build(self, name: str, *, base: str = "scratch", kib: int = 10) -> str:
+        """As a build does it."""
+        async with self.images.building():
+            await asyncio.to_thread(make_image, self.engine, name, base, kib)
+            await self.images.keep([name])
+        return name
+
+    async def live(self, revision: str, image: str) -> None:
+        await self.store.make_live(await self.proving(revision, image), slots=1, now=1.0)
+
+    async def proving(self, revision: str, image: str) -> Revision:
+        digest = image.replace("/", "").replace(":", "")
+        folder = self.data / "bundles" / digest
+        folder.mkdir(exist_ok=True)
+        (folder / "manifest.json").write_text(json.dumps({"bytes": 1, "environment": "e", "image": image}))
+        bundle = Bundle(digest=digest, environment="e", template="python3-http", contract="http", image=image)
+        return await self.store.add_revision(revision, FunctionSpec(name="hello", image="x"), bundle, now=1.0)
+
+    def tags(self) -> set[str]:
+        return tags_of(self.engine)
+
+
+def tags_of(engine: Engine) -> set[str]:
+    return {tag for each in engine.do(lambda client: client.images()) for tag in each["RepoTags"] or ()}
+
+
+def make_image(engine: Engine, name: str, base: str, kib: int, *, then: str = "") -> str:
+    files = {"Dockerfile": f"FROM {base}\nCOPY content /{name.replace(':', '/')}\n{then}".encode()}
+    files["content"] = name.encode().ljust(kib * KIB, b"x")
+    return b"".join(
+        engine.do(lambda client: client.build(fileobj=context(files), custom_context=True, tag=name, rm=True))
+    ).decode()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for name in ("bundles", "environments", "runtime", "staging", "cache/locks", "cache/trials", "cache/uv"):
+        (tmp_path / name).mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.fixture
+async def gallery(engine: SecondEngine, data: Path) -> AsyncIterator[Gallery]:
+    store = await Store.open(data / "store.db")
+    provider = FakeProvider()
+    await provider.open()
+    yield Gallery(engine.engine, data, store, shelf_of(engine, data, "aa"), provider)
+    await provider.close(keep=False)
+    await store.close()
+    engine.tidy()
+    for tag in tags_of(engine.engine):
+        engine.engine.do(lambda client, tag=tag: client.remove_image(tag, force=True))  # type: ignore[misc]
+
+
+def shelf_of(engine: SecondEngine, data: Path, owner: str) -> ImageShelf:
+    async def connected() -> Engine:
+        return engine.engine
+
+    return ImageShelf(connected, owner=owner, data_dir=data)
+
+
+async def test_a_removed_functions_image_goes_when_the_budget_says_so(gallery: Gallery) -> None:
+    await gallery.build(ENVIRONMENT)
+    await gallery.live("r1", await gallery.build(HELLO, base=ENVIRONMENT))
+    assert await gallery.collector().collect() == []
+    await gallery.store.remove(KEY)
+    assert await gallery.collector(budget_mib=1).collect() == []
+    gone = await gallery.collector().collect()
+    assert [name.partition("/")[0] for name in gone] == ["bundles", "images", "images"]
+    assert gone[1:] == [f"images/{HELLO}", f"images/{ENVIRONMENT}"]
+    assert gallery.tags() == set()
+
+
+async def test_what_a_live_a_proven_or_an_earlier_revision_refers_to_stays(gallery: Gallery) -> None:
+    images = [f"pilotlight/hello:{number:016x}" for number in range(4)]
+    for number, image in enumerate(images[:3]):
+        await gallery.live(f"r{number}", await gallery.build(image))
+    await gallery.proving("r3", await gallery.build(images[3]))
+    await gallery.build(OTHER)
+    assert await gallery.collector().collect() == [f"images/{OTHER}"]
+    assert gallery.tags() >= set(images)
+
+
+async def test_an_image_of_which_there_is_a_container_stays(gallery: Gallery) -> None:
+    await gallery.build(HELLO)
+    made = gallery.engine.do(gallery.engine.post("/containers/create", {"Image": HELLO, "Cmd": ["x"]}))
+    assert await gallery.collector().collect() == []
+    gallery.engine.do(lambda client: client.remove_container(made["Id"]))
+    assert await gallery.collector().collect() == [f"images/{HELLO}"]
+
+
+async def test_what_another_server_uses_too_goes_with_the_last_of_them(
+    gallery: Gallery, engine: SecondEngine, tmp_path: Path
+) -> None:
+    await gallery.build(HELLO)
+    another = shelf_of(engine, tmp_path, "bb")
+    async with another.building():
+        await another.keep([HELLO])
+    assert await gallery.collector().collect() == [f"images/{HELLO}"]
+    assert gallery.tags() == {HELLO, HELLO.replace("pilotlight/", "pilotlight-bb/")}
+    assert await gallery.collector().collect() == []
+    gallery.images = another
+    await gallery.collector().collect()
+    assert gallery.tags() == set()
+
+
+async def test_what_somebody_gave_a_name_of_his_own_stays(gallery: Gallery) -> None:
+    await gallery.build(HELLO)
+    gallery.engine.do(lambda client: client.tag(HELLO, "mine", "1"))
+    gallery.engine.do(lambda client: client.tag(HELLO, "pilotlight/mine", "latest"))
+    await asyncio.to_thread(make_image, gallery.engine, "theirs:1", "scratch", 1)
+    assert await gallery.collector().collect() == []
+    assert {"mine:1", "theirs:1", HELLO} <= gallery.tags()
+
+
+async def test_nothing_goes_while_a_build_runs_or_when_one_has_begun_since_the_look(gallery: Gallery) -> None:
+    await gallery.build(HELLO)
+    async with gallery.images.building():
+        assert await gallery.collector().collect() == []
+    (kept,) = await asyncio.to_thread(gallery.images.everything)
+    await gallery.build(OTHER)
+    assert not await asyncio.to_thread(gallery.images.take, kept)
+    assert HELLO in gallery.tags()
+
+
+async def test_what_a_crash_left_of_a_removal_goes_the_next_time(gallery: Gallery) -> None:
+    await gallery.build(HELLO)
+    gallery.engine.do(lambda client: client.remove_image(HELLO))
+    assert len(gallery.tags()) == 1
+    assert await gallery.collector().collect() == [f"images/{HELLO}"]
+    assert gallery.tags() == set()
+
+
+async def test_what_a_crash_left_of_a_build_is_nobodys_and_goes(gallery: Gallery) -> None:
+    await asyncio.to_thread(make_image, gallery.engine, HELLO, "scratch", 1)
+    assert await gallery.collector(min_age_seconds=3 * HOUR).collect() == []
+    assert await gallery.collector().collect() == [f"images/{HELLO}"]
+
+
+async def test_the_layers_of_a_build_that_failed_upon_ours_go(gallery: Gallery) -> None:
+    await gallery.build(ENVIRONMENT)
+    said = await asyncio.to_thread(make_image, gallery.engine, HELLO, ENVIRONMENT, 1, then="COPY missing /\n")
+    assert "Successfully" not in said
+    dangling = {"dangling": True}
+    assert gallery.engine.do(lambda client: client.images(filters=dangling))
+    await gallery.live("r1", ENVIRONMENT)
+    assert len(await gallery.collector().collect()) == 1
+    assert not gallery.engine.do(lambda client: client.images(filters=dangling))
+    assert gallery.tags() >= {ENVIRONMENT}
+
+
+async def test_sizes_are_what_the_engine_would_get_back(gallery: Gallery) -> None:
+    await asyncio.to_thread(make_image, gallery.engine, "theirs:1", "scratch", 100)
+    await gallery.build(ENVIRONMENT, base="theirs:1", kib=30)
+    await gallery.build(HELLO, base=ENVIRONMENT, kib=7)
+    found = {each.name: (each.bytes, each.needs) for each in await asyncio.to_thread(gallery.images.everything)}
+    assert found == {
+        f"images/{ENVIRONMENT}": (30 * KIB, None),
+        f"images/{HELLO}": (7 * KIB, f"images/{ENVIRONMENT}"),
+    }
+
+
+async def test_an_engine_that_is_away_keeps_nothing_else_from_being_collected(gallery: Gallery) -> None:
+    async def away() -> Engine:
+        raise StartFailed("it is away", slug="engine-unreachable")
+
+    await gallery.proving("r1", HELLO)
+    await gallery.store.remove(KEY)
+    gallery.images = ImageShelf(away, owner="aa", data_dir=gallery.data)
+    gone = await gallery.collector().collect()
+    assert [name.partition("/")[0] for name in gone] == ["bundles"]
+
+
+async def test_an_image_that_is_gone_already_is_no_trouble(gallery: Gallery) -> None:
+    await gallery.build(HELLO)
+    (kept,) = await asyncio.to_thread(gallery.images.everything)
+    for tag in gallery.tags():
+        gallery.engine.do(lambda client, tag=tag: client.remove_image(tag))  # type: ignore[misc]
+    assert await asyncio.to_thread(gallery.images.take, kept)
+    with pytest.raises(Refused):
+        gallery.engine.do(lambda client: client.inspect_image(HELLO))  # type: ignore[no-untyped-call]
+
+
+async def test_a_name_that_somebody_took_from_a_live_image_comes_back(gallery: Gallery) -> None:
+    await gallery.live("r1", await gallery.build(HELLO))
+    gallery.engine.do(lambda client: client.remove_image(HELLO))
+    gallery.images = ImageShelf(gallery.images._connect, owner="aa", data_dir=gallery.data)  # of the next control plane
+    assert await gallery.collector().collect() == []
+    assert HELLO in gallery.tags()
