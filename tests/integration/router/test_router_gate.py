@@ -243,12 +243,19 @@ async def _hanging(rig: Rig) -> asyncio.Server:
     return await asyncio.start_unix_server(listen, rig.settings.api_socket)
 
 
-@pytest.mark.parametrize("path", ["/system/functions", "/api/v1/functions", "/ui/"])
+@pytest.mark.parametrize("path", ["/api/v1/functions", "/ui/"])
 async def test_a_control_plane_that_hangs_is_told_of_in_time(rig: Rig, path: str) -> None:
     async with await _hanging(rig):
         answer = await rig.call(path)
         assert (answer.status, answer.json()["type"]) == (504, "control-plane-timeout")
         assert "Nothing was changed" in answer.json()["detail"]
+
+
+async def test_clients_of_openfaas_are_told_so_in_plain_text(rig: Rig) -> None:
+    async with await _hanging(rig):
+        answer = await rig.call("/system/functions")
+        assert (answer.status, answer.headers["content-type"]) == (504, "text/plain; charset=utf-8")
+        assert b"Nothing was changed" in answer.body
 
 
 async def test_a_followed_log_may_be_silent_for_longer(rig: Rig) -> None:
