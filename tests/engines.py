@@ -1,12 +1,15 @@
 """Real engines that some tests need: skipped with a reason where there is none, failed where one was promised.
 
-PILOTLIGHT_REQUIRE=docker,kubernetes makes a missing engine a failure: for machines that are meant to have one.
+PILOTLIGHT_REQUIRE=docker,kubernetes,registry makes a missing one a failure: for machines that are meant to have it.
+`registry` is Debian's docker-registry (see tests/registries.py).
 """
 
 import io
 import os
 import tarfile
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +97,38 @@ def build_test_image(client: object) -> None:
     )
     said = b"".join(build)
     assert b"Successfully" in said, said.decode()
+
+
+ENVIRONMENT_IMAGE = "pilotlight-test-environment:1"
+_ENVIRONMENT = f"""FROM {BASE_IMAGE}
+RUN groupadd --gid 10001 app && useradd --uid 10001 --gid app --create-home --home-dir /home/app app \\
+ && python3 -m venv --without-pip /opt/environment
+COPY runtime/ /opt/pilotlight/runtime/
+""".encode()
+
+
+@cache
+def environment_image() -> str:
+    """An environment of ours without packages: what a pool's spares run."""
+    files = {"Dockerfile": _ENVIRONMENT}
+    for package in ("pilotlight_runtime", "uvloop", "httptools"):
+        spec = find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        folder = Path(spec.origin).parent
+        for path in folder.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                files[f"runtime/{package}/{path.relative_to(folder)}"] = path.read_bytes()
+
+    def verb(client: object) -> bytes:
+        build = client.build(  # type: ignore[attr-defined]
+            fileobj=context(files), custom_context=True, tag=ENVIRONMENT_IMAGE, rm=True, network_mode="none"
+        )
+        return b"".join(build)
+
+    said = docker_engine().do(verb)
+    assert b"Successfully" in said, said.decode()
+    return ENVIRONMENT_IMAGE
 
 
 def context(files: dict[str, bytes]) -> io.BytesIO:

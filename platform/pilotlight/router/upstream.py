@@ -270,7 +270,6 @@ class Pool:
         else:
             connection.begin(exchange)
 
-
     def _not_connected(self, exchange: Exchange, error: OSError) -> None:
         self.refused()
         self.on_release(self, monotonic())

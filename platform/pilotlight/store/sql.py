@@ -44,6 +44,8 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     bundle: str
     environment: str
+    image: str | None = None
+    environment_image: str | None = None
 
 
 class Store(KeptTables):
@@ -105,13 +107,20 @@ class Store(KeptTables):
         async with self._engine.connect() as connection:
             rows = await connection.execute(
                 text(
-                    "SELECT id, function, number, state, bundle ->> 'digest', bundle ->> 'environment' FROM revisions "
-                    "ORDER BY function, number DESC"
+                    "SELECT id, function, number, state, bundle ->> 'digest', bundle ->> 'environment', "
+                    "bundle ->> 'image', bundle ->> 'environment_image' FROM revisions ORDER BY function, number DESC"
                 )
             )
             return [
                 Reference(
-                    revision=row[0], function=row[1], number=row[2], state=row[3], bundle=row[4], environment=row[5]
+                    revision=row[0],
+                    function=row[1],
+                    number=row[2],
+                    state=row[3],
+                    bundle=row[4],
+                    environment=row[5],
+                    image=row[6],
+                    environment_image=row[7],
                 )
                 for row in rows
             ]

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import socket
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from pilotlight.core.errors import Failure
 from pilotlight.core.spec import function_key
-from pilotlight.link.messages import ReplicaEnd
+from pilotlight.link.messages import Endpoint, ReplicaEnd, Route
+from pilotlight.router.upstream import CONNECT_SECONDS
 from pilotlight_runtime.http1 import chunk
 from tests.integration.router.rig import Request, Rig, hello, slowly, until
 
@@ -281,6 +283,32 @@ async def test_a_call_that_was_not_sent_waits_for_the_next_replica(rig: Rig) -> 
     await rig.link.route(rig.route(replica))
     assert (await call).status == 200
     assert replica.requests[0].body == b"kept"
+
+
+async def test_a_call_that_is_connecting_to_a_replica_that_ended_goes_to_another_at_once(rig: Rig) -> None:
+    """Its address may be another container's by the time that the connection stands."""
+    async with _silent_address() as address:
+        gone = Endpoint(replica="gone", address=address, slots=4)
+        await rig.link.route(Route(function=F, endpoints=(gone,)))
+        call = asyncio.create_task(rig.call(method="POST", body=b"kept"))
+        await until(lambda: sum(_load(rig)) == 1)
+        replica = await rig.replica()
+        async with asyncio.timeout(CONNECT_SECONDS - 1):
+            await rig.link.route(rig.route(replica))
+            assert (await call).status == 200
+    assert replica.requests[0].body == b"kept"
+
+
+@contextlib.asynccontextmanager
+async def _silent_address() -> AsyncIterator[str]:
+    """Nobody says there whether a connection can be made, as it is with the address of a container that is gone."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # it takes one or two that nobody accepts
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield f"tcp:127.0.0.1:{listening.getsockname()[1]}"
 
 
 # Streaming.

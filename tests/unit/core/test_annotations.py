@@ -26,11 +26,12 @@ def test_every_key_of_ours_has_its_meaning() -> None:
         "cors": "{origins: https://a.example, headers: [X-A], credentials: yes, max_age: 5m}",
         "auth": "key",
         "debug": "true",
+        "readonly_root_filesystem": "false",
     }
     annotations = {f"{ANNOTATION_PREFIX}{key}": text for key, text in given.items()}
     spec = from_openfaas({"service": "hello", "image": "x", "annotations": annotations | {"topic": "a"}})
     assert (spec.concurrency, spec.timeout_seconds, spec.queue, spec.body_limit_mib) == (8, 90.0, 5, 32.0)
-    assert (spec.contract, spec.auth, spec.debug) == ("asgi", "key", True)
+    assert (spec.contract, spec.auth, spec.debug, spec.readonly_root_filesystem) == ("asgi", "key", True, False)
     assert spec.scale == Scaling(min=1, max=4, idle_seconds=30.0, zero=True, down_window_seconds=120.0)
     assert spec.cors == Cors(origins=("https://a.example",), headers=("X-A",), credentials=True, max_age_seconds=300)
     assert spec.annotations == annotations | {"topic": "a"}
