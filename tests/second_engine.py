@@ -145,10 +145,19 @@ class SecondEngine:
                 self.end()
         if self._engine is not None:
             self._engine.close()
+        self._end_shims()
         for mounted in sorted(_mounts_below(self._folder), reverse=True):
             subprocess.run(["umount", "--lazy", mounted], check=False, capture_output=True)
         subprocess.run(["ip", "link", "delete", self._bridge], check=False, capture_output=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _end_shims(self) -> None:
+        """Of an engine that was killed they stay, with what they hold."""
+        for process in psutil.process_iter(["cmdline"]):
+            if any(word.startswith(f"{self._folder}/") for word in process.info["cmdline"] or ()):
+                with suppress(psutil.NoSuchProcess):
+                    for each in (*process.children(recursive=True), process):
+                        each.kill()
 
     def _answers(self) -> bool:
         assert self._process is not None
