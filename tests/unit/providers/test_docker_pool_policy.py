@@ -165,6 +165,15 @@ async def test_sockets_that_do_not_work_are_given_up_until_one_does(quick: None)
     assert found is late
 
 
+async def test_where_there_can_be_none_it_is_not_tried_again() -> None:
+    yard = Yard()
+    yard.pools.rule_out("a remote engine")
+    yard.pools.settle()
+    with pytest.raises(NoPool, match="a remote engine"):
+        await yard.pools.claim(POOL, "a")
+    assert not yard.made
+
+
 async def test_imports_that_nobody_wants_any_more_are_not_imported(quick: None) -> None:
     yard = Yard()
     yard.pools.prepare(POOL, 1)

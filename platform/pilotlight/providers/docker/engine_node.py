@@ -120,7 +120,7 @@ class EngineNode:
         )
         self.pools = Pools(make=self.spares.make, discard=self.spares.discard)
         if not engine.is_local:
-            self.pools.unusable = "a remote engine cannot be passed sockets"
+            self.pools.rule_out("a remote engine cannot be passed sockets")
         self._starter = Starter(
             engine=engine,
             owner=common.owner,

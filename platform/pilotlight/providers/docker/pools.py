@@ -5,6 +5,7 @@ starts; making one takes the engine some hundred milliseconds, and is never wait
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -102,6 +103,10 @@ class Pools:
         self._usable_again = 0.0
         self.unusable = ""
         """Why this engine's containers cannot reach us, as far as is known; it is tried again now and then."""
+
+    def rule_out(self, why: str) -> None:
+        """There are none here, now or later."""
+        self.unusable, self._usable_again = why, math.inf
 
     async def claim(self, pool: Pool, replica: str) -> tuple[ContainerZygote, bool]:
         """One that covers the pool and waits, now the replica's; and whether it had to be made. NoPool otherwise."""
