@@ -115,6 +115,15 @@ async def test_a_container_is_bound_in_what_it_may_do(
     assert (host["Memory"], host["MemorySwap"], host["PidsLimit"]) == (64 * 2**20, 64 * 2**20, 50)
 
 
+async def test_a_function_cannot_fork_past_its_limit(provider: DockerProvider, watch: Watching) -> None:
+    address = await ready(provider, watch(provider), limits=Limits(processes=40))
+    fork = "[__import__('subprocess').Popen(['sleep', '30']) for _ in range({})].__len__()"
+    assert await ask(address, fork.format(10)) == "10"
+    with pytest.raises(AssertionError, match="Resource temporarily unavailable"):
+        await ask(address, fork.format(60))
+    assert await ask(address, "1 + 1") == "2"
+
+
 async def inspected(engine: Engine, name: str) -> Any:
     return await engine.call(lambda client: client.inspect_container(name))
 
