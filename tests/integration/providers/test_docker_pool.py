@@ -255,6 +255,7 @@ async def test_spares_come_back_after_a_claim_and_each_is_claimed_once(
     assert len(before & used) == 2
     await eventually(lambda: len(node.pools.idle(pool())) == 2, 60)
     assert not used & {each.container for each in node.pools.idle(pool())}
+    await eventually(lambda: all(each.memory_mib for each in node.pools.idle(pool())), 30)
     warm = await provider.warm(pool())
     assert (warm.kind, warm.ready) == ("container", 2)
     assert warm.memory_mib > 1

@@ -45,6 +45,8 @@ log = structlog.get_logger(__name__)
 CONNECT_SECONDS = 10.0
 INSIST_SECONDS = 2.0
 """A kill that was not followed by an end is repeated after this; the engine may have been away."""
+MEASURE_SECONDS = 1.0
+"""From a spare's greeting to the question how much memory it has: its child is forked and rehearsed by then."""
 FAILED_SECONDS = 5.0
 """A replica that said that it failed, or that it ends, must be gone after this."""
 
@@ -314,6 +316,11 @@ class EngineNode:
             self._drop(self.spares.discard(zygote))
         else:
             self.pools.greeted(zygote)
+            asyncio.get_running_loop().call_later(MEASURE_SECONDS, self._measure_later, zygote)
+
+    def _measure_later(self, zygote: ContainerZygote) -> None:
+        if zygote.container and zygote.is_idle and self._watcher.up:
+            self._drop(self._measure(zygote))
 
     def _zygote_said(self, zygote: ContainerZygote, end: ChildEnded) -> None:
         replica = self.replicas.get(end.id)
@@ -524,11 +531,10 @@ class EngineNode:
         if pool.image is not None:
             spares = self.pools.idle(pool)
             why = self.pools.unusable or ("" if spares else "its spares are being made")
-            memory = [await self._memory(each.container) for each in spares]
             return Warm(
                 kind="container" if not self.pools.unusable else "none",
                 ready=len(spares),
-                memory_mib=sum(memory),
+                memory_mib=sum(each.memory_mib for each in spares),
                 why=why,
             )
         standby = None if pool.revision is None else self.standbys.of(pool.revision)
@@ -539,11 +545,11 @@ class EngineNode:
             why="" if pool.revision is None else self.standbys.why_not(pool.revision),
         )
 
-    async def _memory(self, container: str) -> float:
+    async def _measure(self, zygote: ContainerZygote) -> None:
+        """Once, since it does nothing; an engine may take a second to say it."""
         with suppress(Refused, PilotlightError):
-            usage = await self.engine.call(lambda client: read_usage(client, container))
-            return 0.0 if usage is None else usage.memory_mib
-        return 0.0
+            usage = await self.engine.call(lambda client: read_usage(client, zygote.container), slow=True)
+            zygote.memory_mib = 0.0 if usage is None else usage.memory_mib
 
     def knows(self, zygote: str) -> bool:
         """It is a spare, or a replica's parent, or becomes one."""

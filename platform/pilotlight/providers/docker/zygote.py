@@ -53,6 +53,8 @@ class ContainerZygote:
         self._wire: Wire | None = None
         self._answer: asyncio.Future[Launched] | None = None
         self._closed = False
+        self.memory_mib = 0.0
+        """While it waits; 0: not known."""
         self.silent_since: float | None = None
         """Since when it has hung up, by the loop's clock."""
         self._listener = listen(berth.socket)
