@@ -148,9 +148,12 @@ def function_missing(client: "Client", name: str, namespace: str | None) -> CliE
     help_line = "See what there is: faasctl list"
     try:
         found = client.get("/api/v1/functions", namespace=namespace).get("functions") or []
-        near = nearest(name, [str(entry.get("name")) for entry in found])
+        near = nearest(name, [each for each in (str(entry.get("name")) for entry in found) if each != name])
+        elsewhere = [str(entry.get("namespace")) for entry in found if entry.get("name") == name]
     except CliError:
-        near = []
+        near, elsewhere = [], []
+    if elsewhere:
+        help_line = f"There is one in namespace {elsewhere[0]}: add -n {elsewhere[0]}"
     if near:
         from faasctl.words import either
 

@@ -101,6 +101,13 @@ ROWS = (
         "`faasctl describe NAME` has its exit code and its last lines.",
     ),
     Row(
+        "replica-out-of-memory", 502, 1,
+        "The replica that had the call used more memory than its limit.",
+        "The handler, or something that it started, needed more than `limits: memory:`; the kernel or the runtime "
+        "ended it.",
+        "Raise `limits: memory:` of the function, or have it keep less at once; `faasctl describe NAME` has the limit.",
+    ),
+    Row(
         "replica-signal", 502, 1,
         "The replica that had the call was killed by a signal.",
         "A crash in native code (SIGSEGV, SIGABRT), or somebody killed it.",

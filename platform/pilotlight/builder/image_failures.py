@@ -72,6 +72,12 @@ _PIP: tuple[tuple[str, re.Pattern[str], str], ...] = (
 )  # fmt: skip
 
 
+_NO_WAY_OUT = (
+    "If this machine can reach it, the engine's network for builds cannot: serve with --set docker.build_network=host. "
+    "Else look at the server's network, proxy and certificate settings."
+)
+
+
 def build_failure(step: Step, said: str) -> PilotlightError:
     """`said`: the engine's sentence."""
     text = "\n".join((*step.lines, said))
@@ -135,7 +141,8 @@ def _of_pip(step: Step, text: str) -> PilotlightError | None:
             name = re.split(r"[=<>!~;\[]", name)[0]
             whole = "\n".join([sentence.format(name=name), *detail])
             if slug.startswith("index-"):
-                return Unavailable(whole, slug=slug)
+                hint = _NO_WAY_OUT if slug == "index-unreachable" else None
+                return Unavailable(whole, slug=slug, hint=hint)
             return InvalidRequirements(whole, slug=slug)
     return None
 

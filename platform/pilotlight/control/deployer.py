@@ -82,11 +82,14 @@ class Deployer:
         self, spec: FunctionSpec, bundle: Bundle, versions: Mapping[str, str], state: FunctionState | None
     ) -> Deployed:
         revision = await self._store.add_revision(new_id(), spec, bundle, self._clock.unix(), versions)
+        pool = pool_of(revision, self._reconciler.live_revisions())
         try:
-            proofs = await self._prove(revision, state)
-            await self._make_live(revision, proofs)
+            async with self._pools.proving(pool):
+                proofs = await self._prove(revision, pool, state)
+                await self._make_live(revision, proofs)
         except PilotlightError as error:
             await self._store.fail_revision(revision.id, error.detail)
+            await self._pools.sync(self._reconciler.live_revisions())
             error.state = error.state or _still_serving(state)
             raise
         return await self._switch(revision, state, proofs)
@@ -174,10 +177,8 @@ class Deployer:
             if not turns.takers:
                 del self._turns[key]
 
-    async def _prove(self, revision: Revision, state: FunctionState | None) -> dict[str, Launched]:
+    async def _prove(self, revision: Revision, pool: Pool, state: FunctionState | None) -> dict[str, Launched]:
         """Ready replicas of the new revision, by id: one that proves it, and as many as the old one's load needs."""
-        pool = pool_of(revision, self._reconciler.live_revisions())
-        await self._provider.prepare(pool, self._pools.spares)
         first = new_id()
         proofs = {first: await self._proof(revision, first, pool)}
         more = [new_id() for _ in range(self._handover(state, proofs[first].slots) - 1)]

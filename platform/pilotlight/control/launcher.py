@@ -7,6 +7,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from pilotlight.config import ControlSettings
@@ -29,6 +30,7 @@ from pilotlight.providers.base import (
 )
 from pilotlight.scheduler.place import Demand, Placement, Room, place, used_by
 
+LAST_LINES, LOG_SECONDS = 20, 2.0
 LOST_WITH_ZYGOTE = "lost-with-zygote"
 """The slug of a start that ended because its zygote did: no fault of the function's."""
 
@@ -157,13 +159,9 @@ class Launcher:
                 running = await self._start(launch)
                 event = await told
         except TimeoutError:
+            last_lines = await self._last_lines(revision)
             await self._undo(replica)
-            seconds = self._settings.start_timeout_seconds
-            raise RevisionFailed(
-                f"it was not ready {seconds:g} s after its start",
-                slug="start-timeout",
-                hint="See what its import and its `init` wait for: `faasctl logs` of the function.",
-            ) from None
+            raise _not_ready(self._settings.start_timeout_seconds, pool, last_lines) from None
         except BaseException:
             await self._undo(replica)
             raise
@@ -177,6 +175,15 @@ class Launcher:
         phases = {"secrets": (had_values - began) * 1000} if values else {}
         phases |= {"place": (placed - had_values) * 1000, **event.phases}
         return Launched(running=running, slots=event.slots, phases=phases)
+
+    async def _last_lines(self, revision: Revision) -> tuple[str, ...]:
+        """Of its log, as far as it can be had at once."""
+        lines: tuple[str, ...] = ()
+        with suppress(PilotlightError, TimeoutError, OSError):
+            async with asyncio.timeout(LOG_SECONDS):
+                async for line in self._provider.logs(revision.function, tail=LAST_LINES):
+                    lines += (line.text,)
+        return lines
 
     async def _values(self, revision: Revision) -> Mapping[str, bytes]:
         """Of its secrets, as they are now."""
@@ -249,6 +256,16 @@ class Launcher:
         await asyncio.shield(
             asyncio.ensure_future(self._provider.stop(replica, grace_seconds=self._settings.kill_grace_seconds))
         )
+
+
+def _not_ready(seconds: float, pool: Pool, last_lines: tuple[str, ...]) -> RevisionFailed:
+    late = f"it was not ready {seconds:g} s after its start"
+    hint = "See what its import and its `init` wait for: `faasctl logs` of the function."
+    if pool.revision is not None:  # an image that runs as it is
+        late = f"nothing answered on port 8080 of its container {seconds:g} s after its start"
+        hint = "Its program must listen on 0.0.0.0:8080, not on another port and not on 127.0.0.1 alone."
+    last = f". Its last words: {last_lines[-1]}" if last_lines else ""
+    return RevisionFailed(late + last, slug="start-timeout", hint=hint, last_lines=last_lines)
 
 
 def failure_of(ended: Ended) -> PilotlightError:

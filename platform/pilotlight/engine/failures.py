@@ -269,7 +269,11 @@ def push_failure(image: str, said: str, *, with_login: bool = False) -> Pilotlig
         case Kind.TLS:
             return PushFailed(sentence, slug="registry-tls", hint=_HINTS[Kind.TLS].format(host=host, verb="Push"))
         case Kind.AWAY:
-            return PushFailed(sentence, slug="registry-unreachable")
+            return PushFailed(
+                sentence,
+                slug="registry-unreachable",
+                hint=f"See whether {host} runs and the engine can reach it, or correct `image:`; then push again.",
+            )
         case Kind.LOGIN:
             return PushFailed(sentence, slug="registry-login", hint=f"Log in where you type this: docker login {host}")
         case Kind.GONE:

@@ -238,7 +238,7 @@ class DockerProvider:
             node.leave()
             raise
         self._nodes[name] = node
-        log.info("docker engine", node=name, url=engine.url, version=version.get("Version"))
+        log.info("docker engine", node=name, url=engine.url, version=version.get("Version"), owner=self._common.owner)
         for sentence in lacks(about):
             log.warning("docker engine", node=name, lacks=sentence)
 
