@@ -182,15 +182,20 @@ async def test_a_program_that_does_not_read_its_input_still_answers(start: Start
     assert await (await start("echo hello")).call(b"nobody reads this") == (200, b"hello\n")
 
 
+async def until_ready_is(status: int, running: Running) -> None:
+    async with asyncio.timeout(10):
+        while (await running.call(method="GET", path="/_/ready"))[0] != status:
+            await asyncio.sleep(0.01)
+
+
 async def test_health_and_readiness_are_no_requests(start: Start) -> None:
     running = await start("sleep 600", max_inflight="1")
     assert await running.call(method="GET", path="/_/health") == (200, b"OK")
     assert (await running.call(path="/_/health"))[0] == 405
     assert (await running.call(path="/_/readymade", X_Timeout="10ms"))[0] == 504
+    await until_ready_is(200, running)  # its program is killed, and holds its place until it has ended
     _, writer = await running.send(b"GET / HTTP/1.1\r\nHost: f\r\n\r\n")
-    async with asyncio.timeout(10):
-        while (await running.call(method="GET", path="/_/ready"))[0] != 429:
-            await asyncio.sleep(0.01)
+    await until_ready_is(429, running)
     status, text = await running.call()
     assert (status, text) == (429, b"Concurrent request limit exceeded. Max concurrent requests: 1\n")
     assert (await running.call(method="GET", path="/_/health"))[0] == 200

@@ -80,11 +80,11 @@ async def test_spares_are_made_again_after_each_claim_and_nothing_is_remembered_
     yard = Yard()
     yard.pools.prepare(POOL, 2)
     await eventually(lambda: yard.idle() == 2)
-    for number in range(50):
+    for number in range(15):
         found, _waited = await yard.pools.claim(POOL, f"r{number}")
         assert found.replica == f"r{number}"
         await eventually(lambda: yard.idle() == 2)
-    assert len({each.id for each in yard.made}) == len(yard.made) == 52
+    assert len({each.id for each in yard.made}) == len(yard.made) == 17
     assert len(yard.pools._by_id) == len(yard.pools._born) == 2
 
 
