@@ -117,14 +117,15 @@ DOCKER_CASES = {
 
 
 def _hello_image(server: Server) -> str:
-    server.deploy("hello", HELLO)
-    revisions = subprocess.run(
-        ["docker", "images", "-q", "--no-trunc", "--filter", "reference=pilotlight/hello"],
+    name = f"bench-{os.getpid()}"
+    server.deploy(name, HELLO)
+    found = subprocess.run(
+        ["docker", "images", "-q", "--no-trunc", "--filter", f"reference=pilotlight/{name}"],
         check=True,
         capture_output=True,
         text=True,
     )
-    return revisions.stdout.split()[0]
+    return found.stdout.split()[0]
 
 
 def _engine_alone(server: Server, count: int) -> list[Row]:
@@ -145,11 +146,13 @@ def _engine_alone(server: Server, count: int) -> list[Row]:
 
 def _until_answered(address: str) -> None:
     host, _, port = address.rpartition(":")
-    while True:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1) as connection:
             connection.sendall(b"POST / HTTP/1.1\r\nHost: bench\r\nContent-Length: 3\r\n\r\nada")
             if connection.recv(100).startswith(b"HTTP/1.1 200"):
                 return
+    raise AssertionError(f"no answer from {address} within a minute")
 
 
 _QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL}
