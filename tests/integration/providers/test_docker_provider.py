@@ -257,6 +257,9 @@ async def test_logs_of_both_streams_and_of_what_has_ended_are_kept(provider: Doc
 async def test_a_follower_hears_replicas_that_start_later(provider: DockerProvider, watch: Watching) -> None:
     watching = watch(provider)
     await call(await ready(provider, watching, "a"), "before")
+    async with asyncio.timeout(10):  # the engine comes to write it
+        while not [line async for line in provider.logs(HELLO)]:
+            await asyncio.sleep(0.01)
     following = provider.logs(HELLO, tail=0, follow=True)
     waiting = asyncio.ensure_future(anext(following))
     await asyncio.sleep(0.3)
