@@ -208,7 +208,7 @@ class Pool:
         """Whether connections are kept no more."""
         self.idle: list[Connection] = []
         """Those that may be used again, the last used one last."""
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._connecting: set[asyncio.Task[Connection]] = set()
 
     def send(self, exchange: Exchange, now: float) -> None:
         """On the connection that was used last; on a new one when there is none."""
@@ -223,9 +223,9 @@ class Pool:
             else:
                 connection.begin(exchange)
                 return
-        task = asyncio.get_running_loop().create_task(self._connect(exchange))
+        task = asyncio.get_running_loop().create_task(_open(self.address, partial(Connection, self)))
         self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        task.add_done_callback(partial(self._opened, exchange))
 
     def lost(self, connection: Connection) -> None:
         """The connection is gone, whatever it did."""
@@ -243,7 +243,8 @@ class Pool:
         until it stands, the address of a container that has ended may be another's."""
         self.closed = True
         self.close_idle()
-        for task in tuple(self._connecting):
+        connecting, self._connecting = self._connecting, set()
+        for task in connecting:
             task.cancel()
 
     def close_idle(self) -> None:
@@ -251,19 +252,19 @@ class Pool:
         for connection in idle:
             connection.close()
 
-    async def _connect(self, exchange: Exchange) -> None:
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                connection = await _open(self.address, partial(Connection, self))
-        except OSError as error:  # TimeoutError is one
-            self._not_connected(exchange, error)
+    def _opened(self, exchange: Exchange, task: "asyncio.Task[Connection]") -> None:
+        """Whatever became of it, the exchange hears of it. A callback hears of a task, too, that was given up before
+        its first step, in which no line of the coroutine runs."""
+        if task.cancelled():
+            if task not in self._connecting:  # else the loop ends, and nobody can be told
+                self._not_connected(exchange, ConnectionAbortedError(errno.ECONNABORTED, "the replica is gone"))
             return
-        except asyncio.CancelledError:
-            if not self.closed:
-                raise
-            self._not_connected(exchange, ConnectionAbortedError(errno.ECONNABORTED, "the replica is gone"))
+        self._connecting.discard(task)
+        if (error := task.exception()) is not None:
+            self._not_connected(exchange, error if isinstance(error, OSError) else _no_address(self.address))
             return
         self.connected()
+        connection = task.result()
         if exchange.over:
             connection.close()
             self.on_release(self, monotonic())
@@ -281,11 +282,20 @@ def _drop(data: bytes) -> None:
 
 
 async def _open(address: str, factory: Callable[[], Connection]) -> Connection:
+    async with asyncio.timeout(CONNECT_SECONDS):
+        return await _open_without_limit(address, factory)
+
+
+async def _open_without_limit(address: str, factory: Callable[[], Connection]) -> Connection:
     loop = asyncio.get_running_loop()
     kind, _, rest = address.partition(":")
     if kind == "unix":
         return (await loop.create_unix_connection(factory, rest))[1]
     host, _, port = rest.rpartition(":")
     if kind != "tcp" or not port.isdigit():
-        raise OSError(errno.EADDRNOTAVAIL, f"{address!r} is neither unix:PATH nor tcp:HOST:PORT")
+        raise _no_address(address)
     return (await loop.create_connection(factory, host.strip("[]"), int(port)))[1]
+
+
+def _no_address(address: str) -> OSError:
+    return OSError(errno.EADDRNOTAVAIL, f"{address!r} is neither unix:PATH nor tcp:HOST:PORT")

@@ -157,9 +157,12 @@ class Link:
 
     async def route(self, *routes: Route) -> None:
         """Send a change, and wait until the router says that it took effect."""
-        self.routes |= {route.function: route for route in routes}
-        self.version += 1
-        self.send(Change(version=self.version, routes=routes))
+        self.send(self._change(*routes))
+        await self.applied()
+
+    async def route_in_one_breath(self, *routes: Route) -> None:
+        """Each as a change of its own, which the router reads together."""
+        self.send(*map(self._change, routes))
         await self.applied()
 
     async def remove(self, key: FunctionKey) -> None:
@@ -179,9 +182,14 @@ class Link:
     async def applied(self) -> None:
         await until(lambda: any(isinstance(m, Applied) and m.version == self.version for m in self.said))
 
-    def send(self, message: messages.Down) -> None:
+    def send(self, *together: messages.Down) -> None:
         assert self._writer is not None
-        self._writer.write(messages.encode(message))
+        self._writer.write(b"".join(map(messages.encode, together)))
+
+    def _change(self, *routes: Route) -> Change:
+        self.routes |= {route.function: route for route in routes}
+        self.version += 1
+        return Change(version=self.version, routes=routes)
 
     def snapshot(self) -> None:
         self.send(Snapshot(version=self.version, routes=tuple(self.routes.values()), doors=self.doors))

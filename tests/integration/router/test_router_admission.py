@@ -299,6 +299,20 @@ async def test_a_call_that_is_connecting_to_a_replica_that_ended_goes_to_another
     assert replica.requests[0].body == b"kept"
 
 
+async def test_a_call_whose_replica_comes_and_goes_in_one_breath_goes_to_another(rig: Rig) -> None:
+    """Two changes in one read: the connection to it was not begun when it was given up."""
+    replica = await rig.replica()
+    await rig.link.route(Route(function=F))
+    call = asyncio.create_task(rig.call(method="POST", body=b"kept"))
+    await until(lambda: _load(rig) == (1, 0))
+    gone = Endpoint(replica="gone", address=f"{replica.address}.gone", slots=4)
+    async with asyncio.timeout(5):
+        await rig.link.route_in_one_breath(Route(function=F, endpoints=(gone,)), rig.route(replica))
+        assert (await call).status == 200
+    assert replica.requests[0].body == b"kept"
+    await until(lambda: _load(rig) == (0, 0))
+
+
 @contextlib.asynccontextmanager
 async def _silent_address() -> AsyncIterator[str]:
     """Nobody says there whether a connection can be made, as it is with the address of a container that is gone."""
