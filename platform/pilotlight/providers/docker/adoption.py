@@ -75,8 +75,8 @@ class Adoption:
         await asyncio.to_thread(self._forget, id_)
 
     def _forget(self, id_: str) -> None:
-        claim = next((each for each in self._common.berths.claims() if each.zygote == id_), None)
         if is_zygote_id(id_):
+            claim = self._common.berths.claim_of(id_)
             self._common.berths.drop(id_, None if claim is None else claim.replica)
         if id_:
             self._common.folders.drop(id_)

@@ -12,7 +12,6 @@ are links of the builder's: ten replicas with the same model have it once in the
 """
 
 import errno
-import hashlib
 import os
 import re
 import secrets
@@ -25,9 +24,10 @@ from pathlib import Path
 import msgspec
 
 from pilotlight.config import claim_private_dir
-from pilotlight.core.errors import InvalidInput
 from pilotlight.core.spec import FunctionKey
-from pilotlight.providers.docker.folders import SECRET_NAME, secrets_root
+from pilotlight.providers.docker.folders import PART, write_secrets
+from pilotlight.providers.process.records import secrets_dir as secrets_of
+from pilotlight.providers.process.records import socket_name, write_whole
 
 _ID = re.compile(r"[0-9a-f]{8}|s[0-9a-f]{12}")
 _NOT_LINKED = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES)
@@ -72,12 +72,12 @@ class Berth:
 class Berths:
     def __init__(self, run_dir: Path, data_dir: Path, secrets_dir: Path | None = None) -> None:
         """`secrets_dir`: in memory; that of all containers unless it is given."""
-        self._own = run_dir / "docker"
+        self._own = run_dir / PART
         self._zygotes = self._own / "z"
         self._sockets = self._own / "r"
         self._claims = self._own / "claims"
         self._bundles = data_dir / "containers"
-        self._secrets = secrets_dir or secrets_root(run_dir)
+        self._secrets = secrets_dir or secrets_of(run_dir, PART)
 
     def claim_folders(self) -> None:
         for folder in (self._zygotes, self._sockets, self._claims, self._bundles):
@@ -111,29 +111,21 @@ class Berths:
     def fill(self, berth: Berth, bundle: Path, values: Mapping[str, bytes]) -> None:
         """What a function brings: its files, and the values of its secrets."""
         link_tree(bundle, Path(berth.bundle_dir))
-        for name, value in values.items():
-            if not SECRET_NAME.fullmatch(name):
-                raise InvalidInput(f"secret {name!r}: that is no name for a file", field="secrets")
-            fd = os.open(f"{berth.secrets_dir}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
-            with open(fd, "wb") as file:
-                file.write(value)
-                os.fchmod(file.fileno(), 0o444)
+        write_secrets(berth.secrets_dir, values)
 
     def replica_socket(self, replica: str) -> str:
-        return f"{self._sockets}/{hashlib.blake2s(replica.encode(), digest_size=6).hexdigest()}.sock"
+        return f"{self._sockets}/{socket_name(replica)}"
 
     def write(self, claim: Claim) -> None:
         """Whole or not at all. Not synced: after a power cut the containers are gone, too."""
-        path = self._claims / f"{claim.zygote}.json"
-        made = path.with_suffix(".making")
-        made.write_bytes(msgspec.json.encode(claim))
-        made.rename(path)
+        write_whole(str(self._claim_path(claim.zygote)), msgspec.json.encode(claim))
+
+    def claim_of(self, zygote: str) -> Claim | None:
+        return _read_claim(self._claim_path(zygote))
 
     def claims(self) -> Iterator[Claim]:
         """One that cannot be read says nothing about any container."""
-        for path in self._claims.glob("*.json"):
-            with suppress(OSError, msgspec.MsgspecError):
-                yield msgspec.json.decode(path.read_bytes(), type=Claim)
+        return filter(None, map(_read_claim, self._claims.glob("*.json")))
 
     def unlink_socket(self, replica: str) -> None:
         _unlink(self.replica_socket(replica))
@@ -145,13 +137,12 @@ class Berths:
             shutil.rmtree(folder, ignore_errors=True)
         if replica is not None:
             _unlink(self.replica_socket(replica))
-        _unlink(str(self._claims / f"{zygote}.json"))
+        _unlink(str(self._claim_path(zygote)))
 
     def sweep(self, zygotes: Collection[str]) -> None:
         """Remove what belongs to none of these; secrets are swept with those of all containers."""
         known = set(zygotes)
-        claims = list(self.claims())
-        sockets = {self.replica_socket(claim.replica) for claim in claims if claim.zygote in known}
+        sockets = {self.replica_socket(claim.replica) for claim in self.claims() if claim.zygote in known}
         for folder in (self._zygotes, self._bundles):
             for entry in os.scandir(folder):
                 if entry.name not in known:
@@ -160,11 +151,21 @@ class Berths:
             if entry.path not in sockets:
                 _unlink(entry.path)
         for entry in os.scandir(self._claims):
-            if entry.name.partition(".")[0] not in known or entry.name.endswith(".making"):
+            if entry.name.partition(".")[0] not in known or entry.name.endswith(".tmp"):
                 _unlink(entry.path)
 
     def remove(self) -> None:
         shutil.rmtree(self._bundles, ignore_errors=True)
+
+    def _claim_path(self, zygote: str) -> Path:
+        return self._claims / f"{zygote}.json"
+
+
+def _read_claim(path: Path) -> Claim | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Claim)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def new_zygote_id() -> str:

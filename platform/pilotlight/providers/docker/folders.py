@@ -9,7 +9,6 @@ users, of whom we know nothing.
 """
 
 import os
-import re
 import shutil
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -18,11 +17,10 @@ from pathlib import Path
 import msgspec
 
 from pilotlight.config import claim_private_dir
-from pilotlight.core.errors import InvalidInput
-from pilotlight.providers.process.records import is_in_memory
+from pilotlight.providers.process.records import secrets_dir, write_secret, write_whole
 
-SECRET_NAME = re.compile(r"[A-Za-z0-9_][-._A-Za-z0-9]{0,252}")
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (claimed with owner and mode checks)
+PART = "docker"
+"""Of a run directory."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,8 +31,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 class Folders:
     def __init__(self, run_dir: Path) -> None:
         self._run = run_dir
-        self._own = run_dir / "docker"
-        self._secrets = secrets_root(run_dir)
+        self._own = run_dir / PART
+        self._secrets = secrets_dir(run_dir, PART)
         self._ready = self._own / "ready"
         self._told = self._own / "told"
 
@@ -52,12 +50,7 @@ class Folders:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o755)
         folder.chmod(0o755)
-        for name, value in secrets.items():
-            if not SECRET_NAME.fullmatch(name):
-                raise InvalidInput(f"secret {name!r}: that is no name for a file", field="secrets")
-            path = folder / name
-            path.write_bytes(value)
-            path.chmod(0o444)
+        write_secrets(str(folder), secrets)
         return str(folder)
 
     def holds(self, replica: str, secrets: Mapping[str, bytes]) -> bool:
@@ -70,10 +63,7 @@ class Folders:
             return False
 
     def note_ready(self, replica: str, ready: Ready) -> None:
-        path = self._ready / f"{replica}.json"
-        made = path.with_suffix(".making")
-        made.write_bytes(msgspec.json.encode(ready))
-        made.rename(path)
+        write_whole(f"{self._ready}/{replica}.json", msgspec.json.encode(ready))
 
     def ready(self, replica: str) -> Ready | None:
         try:
@@ -111,8 +101,7 @@ class Folders:
             self._run.rmdir()
 
 
-def secrets_root(run_dir: Path) -> Path:
-    """In the run directory, unless that is on a disk and there is memory to be had."""
-    if is_in_memory(run_dir.parent) or not is_in_memory(_SHARED_MEMORY) or not os.access(_SHARED_MEMORY, os.W_OK):
-        return run_dir / "docker" / "secrets"
-    return _SHARED_MEMORY / f"pilotlight-{os.getuid()}-{run_dir.name.rpartition('-')[2]}-docker-secrets"
+def write_secrets(folder: str, secrets: Mapping[str, bytes]) -> None:
+    """For all users of the container that sees the folder."""
+    for name, value in secrets.items():
+        write_secret(folder, name, value, mode=0o444)

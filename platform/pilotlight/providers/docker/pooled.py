@@ -7,27 +7,24 @@ secret has reached, and that has none.
 """
 
 import asyncio
-import errno
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from pilotlight.config import DockerSettings
-from pilotlight.core.errors import StartFailed, StorageFull
+from pilotlight.core.errors import StartFailed
 from pilotlight.providers.base import Launch
 from pilotlight.providers.docker.berths import Berths, Claim
 from pilotlight.providers.docker.containers import FUNCTION_DIR, MIN_POOLED_MEMORY_MIB, SECRETS_DIR, bounds
 from pilotlight.providers.docker.pools import Pools
 from pilotlight.providers.docker.replica import Channel, Replica, pooled_record
 from pilotlight.providers.docker.zygote import ContainerZygote, NotLaunched
+from pilotlight.providers.process.handover import Parts, launch_message, start_failure
 from pilotlight.providers.process.logfiles import LogFiles
-from pilotlight.providers.process.records import listen
 from pilotlight_runtime.launch import Message, encode
 
 log = structlog.get_logger(__name__)
@@ -35,7 +32,6 @@ log = structlog.get_logger(__name__)
 TRIES = 3
 PROCESSES = 1_000_000
 """By rlimit they are counted over all containers of a user; the engine bounds each container's."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +73,8 @@ class PooledStarter:
     async def _launch(self, launch: Launch, zygote: ContainerZygote, variables: Mapping[str, str]) -> Replica:
         bundle = self.bundle_dir(launch.bundle) / "function"
         await asyncio.to_thread(self.berths.fill, zygote.berth, bundle, launch.secrets)
-        with _Parts(self.berths.replica_socket(launch.id), self.logs, launch) as parts:
+        socket_path = self.berths.replica_socket(launch.id)
+        with Parts(socket_path, self.logs, launch) as parts:
             frame = encode(self._message(launch, variables))
             unsent = frame[parts.channel.send(frame) :]  # what is larger than the socket's buffer waits for its reader
             await zygote.launch(launch.function, launch.revision, parts.theirs)
@@ -92,64 +89,25 @@ class PooledStarter:
                 cpu_milli=given.cpu_milli,
                 memory_mib=given.memory_mib,
                 notes=given.notes,
-                spare_log=parts.spare_log,
+                spare_log=parts.logs.spare,
             )
             self.berths.write(claim)
-            record = pooled_record(claim, self.berths.replica_socket(launch.id), launch.node)
-            return Replica(record, claim=claim, zygote=zygote, channel=Channel(parts.take(), unsent))
+            record = pooled_record(claim, socket_path, launch.node)
+            return Replica(record, claim=claim, zygote=zygote, channel=Channel(parts.take_channel(), unsent))
 
     def _message(self, launch: Launch, variables: Mapping[str, str]) -> Message:
-        return {
-            "type": "launch",
-            "id": launch.id,
-            "function": launch.function,
-            "revision": launch.revision,
-            "bundle": os.path.dirname(FUNCTION_DIR),
-            "contract": launch.contract,
-            "handler": launch.handler,
-            "variables": {**variables, **launch.variables},
-            "secrets_dir": SECRETS_DIR if launch.secrets else None,
-            "memory_mib": launch.limits.memory_mib if self.watches_memory else None,
-            "open_files": launch.limits.open_files,
-            "processes": PROCESSES,
-            "concurrency": launch.concurrency,
-            "timeout_seconds": launch.timeout_seconds,
-            "max_stream_seconds": launch.max_stream_seconds,
-            "debug": launch.debug,
-            "idle_end_seconds": self.idle_end_seconds,
-        }
-
-
-class _Parts:
-    """What a replica is given as descriptors: its listener, its end of the channel, its log and the part before it."""
-
-    def __init__(self, path: str, logs: LogFiles, launch: Launch) -> None:
-        with ExitStack() as closers:
-            self.channel, other = socket.socketpair()
-            closers.callback(self.channel.close)
-            closers.callback(other.close)
-            self.channel.setblocking(False)
-            listener = closers.enter_context(listen(path))
-            pair = logs.open(launch.function, launch.id)
-            for fd in (pair.log, pair.previous):
-                closers.callback(os.close, fd)
-            self.spare_log = pair.spare
-            self.theirs = (listener.fileno(), other.fileno(), pair.log, pair.previous)
-            self._closers = closers.pop_all()
-
-    def __enter__(self) -> "_Parts":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._closers.close()
-
-    def take(self) -> socket.socket:
-        """Our end, from now on the caller's to close."""
-        return self.channel.dup()
+        return launch_message(
+            launch,
+            bundle=os.path.dirname(FUNCTION_DIR),
+            variables={**variables, **launch.variables},
+            secrets_dir=SECRETS_DIR if launch.secrets else None,
+            memory_mib=launch.limits.memory_mib if self.watches_memory else None,
+            processes=PROCESSES,
+            idle_end_seconds=self.idle_end_seconds,
+        )
 
 
 def _as_start_failure(error: BaseException) -> BaseException:
     if isinstance(error, OSError):
-        kind = StorageFull if error.errno in _FULL else StartFailed
-        return kind(f"no replica was started: {error.strerror or error}")
+        return start_failure(error)
     return StartFailed(f"no replica was started: {error}") if isinstance(error, NotLaunched) else error

@@ -41,7 +41,6 @@ class EndedBefore(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     status: int
     max_rss_kib: int = 0
-    oom: bool = False
 
 
 class Hello(_Tagged, frozen=True, kw_only=True, tag="hello"):

@@ -92,19 +92,11 @@ class RunDir:
         return f"{self._path}/z/{zygote}.log"
 
     def replica_socket(self, replica: str) -> str:
-        return f"{self._path}/r/{hashlib.blake2s(replica.encode(), digest_size=6).hexdigest()}.sock"
+        return f"{self._path}/r/{socket_name(replica)}"
 
     def write(self, record: ZygoteRecord | ReplicaRecord) -> None:
         """Whole or not at all. Not synced to disk: after a power cut the processes are gone, too."""
-        path = self._record(record)
-        fd = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            data = msgspec.json.encode(record)
-            if os.write(fd, data) != len(data):  # a disk that becomes full takes a part, and says so the next time
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            os.close(fd)
-        os.rename(f"{path}.tmp", path)
+        write_whole(self._record(record), msgspec.json.encode(record))
 
     def zygotes(self) -> list[ZygoteRecord]:
         return self._read("zygote", ZygoteRecord)
@@ -145,11 +137,7 @@ class RunDir:
         shutil.rmtree(folder, ignore_errors=True)
         os.mkdir(folder, 0o700)
         for name, value in secrets.items():
-            if not _SECRET.fullmatch(name):
-                raise InvalidInput(f"secret {name!r}: that is no name for a file", field="secrets")
-            fd = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
-            with open(fd, "wb") as file:
-                file.write(value)
+            write_secret(folder, name, value, mode=0o400)
             self._give(f"{folder}/{name}")
         self._give(folder)  # last: from here on what lies in it is not ours to trust
         return folder
@@ -197,12 +185,39 @@ def listen(path: str) -> socket.socket:
     return sock
 
 
-def secrets_dir(run_dir: Path) -> Path:
-    """In the run directory, unless that is on a disk and there is memory to be had: a secret that lay on a disk can be
-    found there later."""
+def secrets_dir(run_dir: Path, *below: str) -> Path:
+    """In the run directory (`below` these of its folders), unless that is on a disk and there is memory to be had: a
+    secret that lay on a disk can be found there later."""
     if is_in_memory(run_dir.parent) or not is_in_memory(_SHARED_MEMORY) or not os.access(_SHARED_MEMORY, os.W_OK):
-        return run_dir / "secrets"
-    return _SHARED_MEMORY / f"pilotlight-{os.getuid()}-{run_dir.name.rpartition('-')[2]}-secrets"
+        return run_dir.joinpath(*below, "secrets")
+    owner = run_dir.name.rpartition("-")[2]
+    return _SHARED_MEMORY / "-".join(("pilotlight", str(os.getuid()), owner, *below, "secrets"))
+
+
+def write_secret(folder: str, name: str, value: bytes, *, mode: int) -> None:
+    """A file that was not there; InvalidInput for what is no name of one."""
+    if not _SECRET.fullmatch(name):
+        raise InvalidInput(f"secret {name!r}: that is no name for a file", field="secrets")
+    fd = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with open(fd, "wb") as file:
+        file.write(value)
+        os.fchmod(file.fileno(), mode)  # whatever the umask is
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """The whole file or none of it. Not synced to disk."""
+    fd = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        if os.write(fd, data) != len(data):  # a disk that becomes full takes a part, and says so the next time
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(fd)
+    os.rename(f"{path}.tmp", path)
+
+
+def socket_name(replica: str) -> str:
+    """A hash: a socket's path may have 107 bytes."""
+    return f"{hashlib.blake2s(replica.encode(), digest_size=6).hexdigest()}.sock"
 
 
 def is_in_memory(path: Path) -> bool:

@@ -6,29 +6,24 @@ for: nothing here syncs to disk, starts a thread or a program.
 """
 
 import asyncio
-import errno
-import os
-import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from pilotlight.config import Settings
-from pilotlight.core.errors import StartFailed, StorageFull
+from pilotlight.core.errors import StartFailed
 from pilotlight.providers.base import Launch
 from pilotlight.providers.process import procfs
 from pilotlight.providers.process.cgroups import Group, Groups
+from pilotlight.providers.process.handover import Parts, launch_message, start_failure
 from pilotlight.providers.process.logfiles import LogFiles
 from pilotlight.providers.process.messages import Launched
 from pilotlight.providers.process.pools import Pools
-from pilotlight.providers.process.records import ReplicaRecord, RunDir, listen
+from pilotlight.providers.process.records import ReplicaRecord, RunDir
 from pilotlight.providers.process.replica import Replica
 from pilotlight.providers.process.zygote import LaunchRefused, Zygote, ZygoteGone
 from pilotlight_runtime.launch import Message, encode
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +46,7 @@ class Starter:
             self.run.drop_start(launch.id)
             if not isinstance(error, OSError):
                 raise
-            kind = StorageFull if error.errno in _FULL else StartFailed
-            raise kind(f"no replica was started: {error.strerror or error}") from error
+            raise start_failure(error) from error
 
     async def _try_twice(self, launch: Launch) -> Replica:
         """A zygote may die, or be told to retire, between the moment it is chosen and its answer."""
@@ -70,7 +64,7 @@ class Starter:
         waited = not self.pools.has(launch.pool)
         zygote = await self.pools.zygote_for(launch.pool)
         had_zygote = time.perf_counter()
-        with _Parts(self.run, self.logs, launch) as parts:
+        with Parts(self.run.replica_socket(launch.id), self.logs, launch) as parts:
             group = await self._make_group(launch)
             try:
                 frame = encode(self._message(launch, limited=group is not None))
@@ -101,7 +95,7 @@ class Starter:
         process: procfs.Process | None,
         zygote: Zygote,
         phases: dict[str, float],
-        parts: "_Parts",
+        parts: Parts,
         unsent: bytes,
     ) -> Replica:
         record = ReplicaRecord(
@@ -133,50 +127,12 @@ class Starter:
 
     def _message(self, launch: Launch, *, limited: bool) -> Message:
         """`limited`: by a control group, so that it need not watch its memory."""
-        return {
-            "type": "launch",
-            "id": launch.id,
-            "function": launch.function,
-            "revision": launch.revision,
-            "bundle": str(self.bundle_dir(launch.bundle)),
-            "contract": launch.contract,
-            "handler": launch.handler,
-            "variables": dict(launch.variables),
-            "secrets_dir": self.run.store_secrets(launch.id, launch.secrets),
-            "memory_mib": None if limited else launch.limits.memory_mib,
-            "open_files": launch.limits.open_files,
-            "processes": launch.limits.processes,
-            "concurrency": launch.concurrency,
-            "timeout_seconds": launch.timeout_seconds,
-            "max_stream_seconds": launch.max_stream_seconds,
-            "debug": launch.debug,
-            "idle_end_seconds": self.settings.pool.idle_end_seconds,
-        }
-
-
-class _Parts:
-    """What a replica is given as descriptors: its listener, its end of the channel, its log and the part before it."""
-
-    def __init__(self, run: RunDir, logs: LogFiles, launch: Launch) -> None:
-        self._closers = ExitStack()
-        with ExitStack() as closers:
-            self.channel, other = socket.socketpair()
-            closers.callback(self.channel.close)
-            closers.callback(other.close)
-            self.channel.setblocking(False)
-            listener = closers.enter_context(listen(run.replica_socket(launch.id)))
-            self.logs = logs.open(launch.function, launch.id)
-            for fd in (self.logs.log, self.logs.previous):
-                closers.callback(os.close, fd)
-            self.theirs = (listener.fileno(), other.fileno(), self.logs.log, self.logs.previous)
-            self._closers = closers.pop_all()
-
-    def __enter__(self) -> "_Parts":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._closers.close()
-
-    def take_channel(self) -> socket.socket:
-        """Our end, from now on the caller's to close."""
-        return self.channel.dup()
+        return launch_message(
+            launch,
+            bundle=str(self.bundle_dir(launch.bundle)),
+            variables=dict(launch.variables),
+            secrets_dir=self.run.store_secrets(launch.id, launch.secrets),
+            memory_mib=None if limited else launch.limits.memory_mib,
+            processes=launch.limits.processes,
+            idle_end_seconds=self.settings.pool.idle_end_seconds,
+        )
