@@ -4,26 +4,34 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from tests.figures import Figures, data_files, figures, roles, run_files, zombies
 from tests.harness import Server, wait_for
-from tests.load import burst
+from tests.load import Outcome, burst
 
 FUNCTIONS = ("leak-a", "leak-b", "leak-c", "leak-d")
 ROUNDS = 25
 WARM_UP = 3
 CALLS = 8
+HUNG_SECONDS = 75.0
+"""A call is answered (with 504) or broken off long before; a timeout of the test's own is no broken connection."""
 KILLED_IN = {"router": (1, 6, 9), "control plane": (2, 7, 10), "zygote": (0, 5, 8)}
 """In which rounds (the warm-up's come first), early, so that the last processes live long; replicas die in each."""
 LOGS_KEPT = 20
 """Files of ten replicas, each with the part before it; about 400 have run."""
+STILL = 30
+"""Looks, 10 ms and more from one to the next."""
 DESCRIPTORS_SLACK = 4
 MEMORY_SLACK = 1.15, 6.0
 """A part, and MiB: allocators keep pages, and a process that was started again is not its predecessor."""
+FAULT = re.compile(r"level=(error|critical)|Traceback")
 HANDLER = """
 import os, time
 
@@ -37,8 +45,8 @@ def handle(event, context):
 @pytest.fixture
 def leaky() -> Iterator[Server]:
     with Server(settings={"control.kill_grace_seconds": 2}) as server:
-        for name in FUNCTIONS:
-            server.deploy(name, HANDLER, concurrency=1, scale={"max": 4})
+        with ThreadPoolExecutor() as at_once:
+            list(at_once.map(lambda name: server.deploy(name, HANDLER, concurrency=1, scale={"max": 4}), FUNCTIONS))
         yield server
 
 
@@ -55,6 +63,7 @@ def test_a_hundred_cycles_with_kills_leave_nothing_and_nothing_grows(leaky: Serv
     wait_for(lambda: _left(leaky) == files, what=f"only {files}")
     wait_for(lambda: not zombies(leaky), what="the end of zombies")
     wait_for(lambda: max(_logs(leaky)) <= LOGS_KEPT, what=f"at most {LOGS_KEPT} log files for each function")
+    assert not [line for line in leaky.log.read_text().splitlines() if FAULT.search(line)]
     after = _settled(leaky)
     for role, then in before.items():
         print(f"{role:14} {_words(then)}  ->  {_words(after[role])}")
@@ -63,9 +72,10 @@ def test_a_hundred_cycles_with_kills_leave_nothing_and_nothing_grows(leaky: Serv
 
 
 def _round(server: Server, number: int, rng: random.Random) -> None:
-    """0 -> n -> 0 for each function, while something dies. Calls may fail with it; here it only counts what is left."""
+    """0 -> n -> 0 for each function, while something dies. Calls may fail with it, but none may hang."""
     asyncio.run(_calls(server, number, rng))
     _until_up(server)
+    wait_for(lambda: not any(map(_is_busy, map(server.function, FUNCTIONS))), what="the end of every call")
     for name in FUNCTIONS:
         assert server.api("POST", f"/api/v1/functions/{name}/scale", {"replicas": 0}).status == 200
     wait_for(
@@ -87,8 +97,17 @@ async def _calls(server: Server, number: int, rng: random.Random) -> None:
 
 
 async def _burst(server: Server, name: str) -> None:
-    with contextlib.suppress(OSError, EOFError):
-        await burst(f"{server.url}/function/{name}", CALLS)
+    try:
+        outcome = await burst(f"{server.url}/function/{name}", CALLS, timeout=HUNG_SECONDS)
+    except TimeoutError as error:  # which is an OSError, too
+        raise AssertionError(f"a call of {name} had no answer within {HUNG_SECONDS:g} s") from error
+    except OSError:  # nobody took the connection
+        outcome = Outcome()
+    assert outcome.statuses[504] == 0, (name, outcome.statuses, outcome.errors)
+
+
+def _is_busy(function: dict[str, Any]) -> bool:
+    return bool(function["in_flight"] or function["waiting"])
 
 
 def _kill(pid: int) -> None:
@@ -121,15 +140,15 @@ def _logs(server: Server) -> list[int]:
 
 def _settled(server: Server) -> dict[str, Figures]:
     """Once what was let go of is closed: the descriptors stay the same for a while."""
-    last: list[dict[str, Figures]] = []
+    last: list[list[int]] = []
+    pids = [pid for pids in roles(server).values() for pid in pids]
 
-    def still() -> dict[str, Figures] | None:
-        last.append(_by_role(server))
-        recent = [{role: one.descriptors for role, one in found.items()} for found in last[-30:]]
-        return last[-1] if len(recent) == 30 and all(one == recent[0] for one in recent) else None
+    def still() -> bool:
+        last.append([one.descriptors if (one := figures(pid)) else 0 for pid in pids])
+        return len(last) >= STILL and all(one == last[-1] for one in last[-STILL:])
 
-    found: dict[str, Figures] = wait_for(still, what="no change of descriptors")
-    return found
+    wait_for(still, what="no change of descriptors")
+    return _by_role(server)
 
 
 def _by_role(server: Server) -> dict[str, Figures]:

@@ -99,6 +99,8 @@ class Links:
         self._drains: dict[str, _Drain] = {}
         self._doors: tuple[Door, ...] = ()
         self._since: dict[FunctionKey, float] = {}
+        self._born: dict[FunctionKey, int] = {}
+        """The first version with it. What a router says before it applied that is of an earlier one of its name."""
         self._progress = asyncio.Condition()
 
     @asynccontextmanager
@@ -129,6 +131,8 @@ class Links:
         known = self._routes.get(route.function)
         if known == route:
             return self._version
+        if known is None:
+            self._born[route.function] = self._version + 1
         self._routes[route.function] = route
         self._since.setdefault(route.function, self._clock())
         self._note_drains(known, route)
@@ -142,6 +146,9 @@ class Links:
         self._note_drains(known, None)
         self._counts.forget(function)
         self._since.pop(function, None)
+        del self._born[function]
+        for router in self._routers.values():
+            router.levels.pop(function, None)
         return self._send_change([], [function])
 
     def listen(self, doors: Iterable[Door]) -> int:
@@ -206,6 +213,7 @@ class Links:
             if not isinstance(hello, Hello):
                 raise LinkBroken(f"expected hello, got {type(hello).__name__}")
             router = self._admit(hello, writer)
+            self._welcome(router)
             while True:
                 await self._hear(router, await read_up(reader))
         except EOFError:
@@ -225,11 +233,13 @@ class Links:
         if (old := self._routers.pop(name, None)) is not None:
             old.writer.close()
         router = self._routers[name] = _Router(name, Run(hello.router, hello.epoch), writer, self._clock())
-        writer.write(encode(Welcome(epoch=self._epoch)))
-        self._regrant(but=router)
-        writer.write(encode(Snapshot(version=self._version, routes=tuple(self._granted(router)), doors=self._doors)))
-        log.info("router joined", router=name, routes=len(self._routes))
         return router
+
+    def _welcome(self, router: _Router) -> None:
+        self._send(router, Welcome(epoch=self._epoch))
+        self._regrant(but=router)
+        self._send(router, Snapshot(version=self._version, routes=tuple(self._granted(router)), doors=self._doors))
+        log.info("router joined", router=router.name, routes=len(self._routes))
 
     async def _hear(self, router: _Router, message: Up) -> None:
         match message:
@@ -252,8 +262,8 @@ class Links:
         if full:
             router.levels.clear()
         for level in levels:
-            router.levels[level.function] = (now, level)
-            if level.function in self._routes:
+            if level.function in self._routes and self._born[level.function] <= router.applied:
+                router.levels[level.function] = (now, level)
                 self._counts.report(router.run, level)
         changed = set(self._routes) if first and full else {level.function for level in levels}
         for function in changed:
@@ -322,7 +332,10 @@ class Links:
             )
 
     def _send(self, router: _Router, message: Down) -> None:
+        """Never fails: who changes a route is not to hear of a router that has just died (it is dismissed soon)."""
         transport = router.writer.transport
+        if transport.is_closing():
+            return
         if transport.get_write_buffer_size() > OUTBOX_BYTES:
             log.warning("router does not read; its connection is closed", router=router.name)
             transport.abort()

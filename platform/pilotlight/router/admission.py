@@ -58,8 +58,8 @@ class Function:
     """One function at this router: its route, its queue, its replicas, and what is in flight."""
 
     __slots__ = (
-        "_backends", "_buffer_bytes", "_leaving", "_unexplained", "_waiting", "_watch", "deadline", "guarded",
-        "idle_since", "in_flight", "keys", "last_level", "route", "series", "sharing", "started", "touched",
+        "_backends", "_buffer_bytes", "_leaving", "_unexplained", "_waiting", "_watch", "deadline", "gone",
+        "guarded", "idle_since", "in_flight", "keys", "last_level", "route", "series", "sharing", "started", "touched",
     )  # fmt: skip
 
     def __init__(self, route: Route, *, watch: Watch, deadlines: "Deadlines", buffer_bytes: int) -> None:
@@ -76,6 +76,8 @@ class Function:
         self.started = 0
         self.series: dict[int, Series] = {}
         self.touched = False
+        self.gone = False
+        """Whether it was removed. Another one may have its name by now, and what is said of it is said of that one."""
         self.last_level: Level | None = None
         self.apply(route, deadlines)
 
@@ -181,6 +183,7 @@ class Function:
 
     def remove(self, problem: Problem) -> None:
         """The function is gone: what is in flight may finish, but is not sent a second time."""
+        self.gone = True
         self.route = Route(function=self.key, failure=Failure(slug=problem.slug, detail=problem.detail))
         self._refuse_waiting(problem)
         for backend in self._backends:
@@ -339,10 +342,11 @@ class Deadlines:
             self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
+        """Each that is over is told in a callback of its own: a fault in one is not to stop the clock of all others."""
         self._timer = None
-        now = monotonic()
+        now, loop = monotonic(), asyncio.get_running_loop()
         for deadline in tuple(self._by_seconds.values()):
             for call in deadline.expired(now):
-                call.expire()
+                loop.call_soon(call.expire)
         if any(self._by_seconds.values()):
             self._wake()

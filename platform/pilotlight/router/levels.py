@@ -87,11 +87,15 @@ class LevelReporter:
         self._send([function for function in urgent if function.waiting], now)
 
     def _report(self) -> None:
-        now = monotonic()
-        self._send(self._touched, now)
+        try:
+            self._send(self._touched, monotonic())
+        finally:  # without the next report, no load of any function would ever be told again
+            self._go_on()
+
+    def _go_on(self) -> None:
         kept = []
         for function in self._touched:
-            if function.waiting or function.in_flight:
+            if not function.gone and (function.waiting or function.in_flight):
                 kept.append(function)
             else:
                 function.touched = False
@@ -103,6 +107,8 @@ class LevelReporter:
         """Those of them that are not as they were said to be. A wait that goes on is a change."""
         changed = []
         for function in functions:
+            if function.gone:
+                continue
             level, said = function.level(now), function.last_level
             if said is None or level.waiting or _counts(level) != _counts(said):
                 function.last_level = level

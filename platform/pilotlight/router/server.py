@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import cast
 
+import structlog
+
 from pilotlight.config import RouterSettings
 from pilotlight.link.messages import Door
 from pilotlight.router import problems
@@ -21,6 +23,7 @@ from pilotlight.router.table import Table
 from pilotlight.router.upstream import Connection
 from pilotlight_runtime.http1 import ProtocolError, RequestHead, RequestParser
 
+log = structlog.get_logger()
 FUNCTION = b"/function/"
 ASYNC_FUNCTION = b"/async-function/"
 PIPELINE_BYTES = 64 * 1024
@@ -111,14 +114,22 @@ class Server:
         return (self._public, *self._doors.values())
 
     async def _sweep(self) -> None:
+        """No look is the last one, whatever happens in it: callers would wait in the backlog for ever."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            now = monotonic()
-            for client in tuple(self.clients):
-                client.look_at_the_clock(now)
-            if not self.closing and len(self.clients) < self.settings.connections:
-                for listener in self._listeners:
-                    await listener.accept()
+            try:
+                await self._look_around(monotonic())
+            except OSError as error:
+                log.warning("new connections wait", reason=error.strerror or str(error))
+            except Exception:
+                log.exception("a fault among the connections")
+
+    async def _look_around(self, now: float) -> None:
+        for client in tuple(self.clients):
+            client.look_at_the_clock(now)
+        if not self.closing and len(self.clients) < self.settings.connections:
+            for listener in self._listeners:
+                await listener.accept()
 
 
 class Client(asyncio.Protocol):

@@ -11,6 +11,8 @@ from typing import Any, Protocol, cast
 from pilotlight_runtime.http1 import ProtocolError, ResponseHead, ResponseParser
 
 CONNECT_SECONDS = 5.0
+LINGER_SECONDS = 5.0
+"""What is left of a request that was answered before it was read may take so long."""
 IDLE_UNPROVEN_SECONDS = 0.005
 """An idle connection that rested for longer is looked at before something is sent on it that cannot be repeated."""
 
@@ -72,6 +74,11 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(self.pool.buffer_bytes)
         self.write = self._transport.write
 
+    @property
+    def closed(self) -> bool:
+        """What would begin on it now is never told of an end."""
+        return self._closed
+
     def begin(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.request_whole = False
@@ -89,12 +96,14 @@ class Connection(asyncio.Protocol):
         self.request_whole = False
         self.resume_reading()
         self._transport.write_eof()
-        self._abort = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+        self._abort_after(seconds)
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             self.write = _drop
+            if self._transport.get_write_buffer_size():  # a peer that reads no more would keep it for ever
+                self._abort_after(LINGER_SECONDS)
             self._transport.close()
 
     def pause_reading(self) -> None:
@@ -178,6 +187,10 @@ class Connection(asyncio.Protocol):
 
     def on_end(self) -> None:
         self.done(monotonic())
+
+    def _abort_after(self, seconds: float) -> None:
+        if self._abort is None:
+            self._abort = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
 
     def _fail(self, sentence: str) -> None:
         exchange, self.exchange = self.exchange, None
@@ -263,8 +276,11 @@ class Pool:
         if (error := task.exception()) is not None:
             self._not_connected(exchange, error if isinstance(error, OSError) else _no_address(self.address))
             return
-        self.connected()
         connection = task.result()
+        if connection.closed:  # before this callback: it has said so already, to nobody
+            self._not_connected(exchange, ConnectionResetError(errno.ECONNRESET, "the replica hung up at once"))
+            return
+        self.connected()
         if exchange.over:
             connection.close()
             self.on_release(self, monotonic())

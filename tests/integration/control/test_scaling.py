@@ -1,14 +1,16 @@
 """What a function scales by reaches its decisions, and what was decided reaches whoever asks."""
 
 import asyncio
+import errno
 import time
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import pytest
 
 from pilotlight.control.views import FunctionView
 from pilotlight.core.scaling import Scaling
-from pilotlight.providers.base import Ended
+from pilotlight.providers.base import Ended, Launch
 from pilotlight.store.sql import Store
 from tests.integration.control.scene import HELLO, Scene, hello
 
@@ -154,3 +156,58 @@ async def test_a_scale_call_that_idleness_ended_does_not_come_back_with_the_next
         router.report(waiting=1)
         view = await seen(plane, lambda view: view.why != "idle")
         assert (view.why, view.wanted) == ("waiting", 1)
+
+
+async def test_replicas_that_nobody_wants_any_more_when_they_are_ready_do_not_stay(scene: Scene) -> None:
+    """From zero and back by two scale calls, with no call between them: no router has a word to say about it."""
+    async with scene.plane() as (plane, _, fake):
+        await plane.deploy(hello())
+        await plane.scale(HELLO, 0)
+        await seen(plane, lambda view: not view.replicas and HELLO not in plane._reconciler._active)
+        fake.ready_delay = None
+        await plane.scale(HELLO, 2)
+        await seen(plane, lambda _: len(fake.backend.replicas) == 2)
+        await plane.scale(HELLO, 0)
+        for replica in tuple(fake.backend.replicas):
+            await fake.make_ready(replica)
+        await seen(plane, lambda view: not view.replicas)
+        assert not fake.backend.replicas
+
+
+async def test_a_fault_in_a_start_is_a_failed_start(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no replica that starts for ever, of which there are enough then."""
+    async with scene.plane() as (plane, router, fake):
+        await plane.deploy(hello())
+        await plane.scale(HELLO, 0)
+        await seen(plane, lambda view: not view.replicas)
+        with monkeypatch.context() as patch:
+            patch.setattr(fake, "start", _out_of_descriptors)
+            router.report(waiting=1)
+            view = await seen(plane, lambda view: view.failure is not None)
+            assert view.failure is not None
+            assert (view.failure.slug, view.replicas) == ("start-failed", ())
+        await plane.deploy(hello())  # which ends the pause
+        await seen(plane, lambda view: view.ready == 1)
+
+
+async def test_a_fault_in_a_stop_leaves_no_replica_that_nobody_stops(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene.plane() as (plane, _, fake):
+        await plane.deploy(hello())
+        faults: list[str] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(fake, "stop", partial(_failing_stop, faults))
+            await plane.scale(HELLO, 0)
+            await seen(plane, lambda _: faults)
+        await seen(plane, lambda view: not view.replicas)
+        assert not fake.backend.replicas
+
+
+async def _failing_stop(faults: list[str], replica: str, *, grace_seconds: float) -> NoReturn:
+    faults.append(replica)
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+async def _out_of_descriptors(_: Launch) -> NoReturn:
+    raise OSError(errno.EMFILE, "Too many open files")

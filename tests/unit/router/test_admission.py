@@ -217,3 +217,23 @@ async def test_a_call_is_left_alone_once_it_is_over(function: Function) -> None:
     function.finish(call, 200, monotonic())
     await asyncio.sleep(SWEEP_SECONDS * 2)
     assert (call.expired, function.waiting) == (False, 0)
+
+
+class Faulty(Call):
+    def expire(self) -> None:
+        raise ValueError("a fault of ours")
+
+
+async def test_a_fault_in_the_end_of_one_call_leaves_the_others_their_deadlines() -> None:
+    faults: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    deadlines = Deadlines()
+    faulty, with_it, later = Faulty(), Call(), Call()
+    deadlines.of(0.0).add(faulty)
+    deadlines.of(0.0).add(with_it)
+    deadlines.of(2 * SWEEP_SECONDS).add(later)
+    async with asyncio.timeout(5):
+        while not later.expired:
+            await asyncio.sleep(SWEEP_SECONDS)
+    assert with_it.expired
+    assert len(faults) == 1

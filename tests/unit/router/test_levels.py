@@ -10,6 +10,7 @@ from pilotlight.core.spec import function_key
 from pilotlight.link.messages import Drained, Endpoint, Level, Levels, Route, Up
 from pilotlight.router.admission import Deadlines, Function
 from pilotlight.router.levels import REPORT_SECONDS, URGENT_SECONDS, LevelReporter
+from pilotlight.router.problems import function_not_found
 
 
 class Wire:
@@ -122,3 +123,32 @@ async def test_without_a_link_nothing_is_kept_to_be_told_late(
     wait(reporter, function, 1)
     reporter.connected(wire)
     assert wire.sent == []
+
+
+async def test_of_a_removed_function_nothing_is_said(reporter: LevelReporter, wire: Wire, function: Counted) -> None:
+    """Its last calls may end when another one has its name: what is said then, is said of that one."""
+    wait(reporter, function, 1)
+    reporter.touched(function)
+    function.remove(function_not_found(function.key, ()))
+    function.pretended = 0
+    await asyncio.sleep(0)
+    reporter.report()
+    assert wire.waiting == [1]
+
+
+class BrokenOnce(Wire):
+    def send(self, message: Up) -> None:
+        super().send(message)
+        if len(self.sent) == 1:
+            raise RuntimeError("a fault of ours")
+
+
+async def test_a_report_that_fails_is_not_the_last_one(reporter: LevelReporter, function: Counted) -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    wire = BrokenOnce()
+    reporter.connected(wire)
+    function.pretended = 1
+    reporter.touched(function)
+    async with asyncio.timeout(10 * REPORT_SECONDS):
+        while len(wire.sent) < 2:
+            await asyncio.sleep(REPORT_SECONDS / 10)
