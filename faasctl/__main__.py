@@ -107,7 +107,11 @@ def _as_usage(error: "click.UsageError") -> "CliError":
     for words, plain in _PLAINLY.items():
         detail = detail.replace(words, plain)
     page = error.ctx.command_path if error.ctx is not None else "faasctl"
-    return usage(detail.rstrip("."), f"See: {page} --help")
+    help_lines = [f"See: {page} --help"]
+    examples = getattr(error.ctx.command, "examples", ()) if error.ctx is not None else ()
+    if isinstance(error, click.MissingParameter) and examples:
+        help_lines.insert(0, f"For example: {examples[0]}")
+    return usage(detail.rstrip("."), *help_lines)
 
 
 def _internal(error: Exception) -> "CliError":

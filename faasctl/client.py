@@ -19,6 +19,8 @@ from faasctl.errors import CliError, ExitCode, Place, Problem
 from faasctl.wire import ANSWER_BYTES, Body, Connection, Cut, NotHttp, Response, Sent, TooLong, dial
 
 CONNECT_SECONDS = 3.0
+_OTHERS = 3
+"""So many of the stored logins are named where nothing answers."""
 ANSWER_SECONDS = 30.0
 _AGENT = f"faasctl/{__version__}"
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
@@ -326,11 +328,13 @@ class Client:
         return CliError(ExitCode.CREDENTIALS, problem)
 
     def _unreachable(self, detail: str) -> CliError:
+        known = [f"or use one you know:  export FAASCTL_SERVER={url}" for url in self.server.others[:_OTHERS]]
         return self._error(
             ExitCode.UNREACHABLE,
             "server-unreachable",
             detail,
             "start one here:       faasctl serve",
+            *known,
             "or point to another:  faasctl login https://faas.example.org",
         )
 

@@ -34,6 +34,8 @@ class Server:
     origin: str
     """For people: what chose this address."""
     credentials: Credentials | None = None
+    others: tuple[str, ...] = ()
+    """Where the address is the default: those for which a login is stored, and which may have been meant."""
 
 
 def choose_server(
@@ -49,7 +51,8 @@ def choose_server(
         user = unquote(parts.username or "admin")
         own = Credentials(user=user, password=unquote(parts.password), origin="the address itself", own=True)
         return Server(url=url, origin=origin, credentials=own)
-    return Server(url=url, origin=origin, credentials=_login_for(url, logins, path))
+    others = tuple(each for each in logins if each != url) if text == DEFAULT_URL else ()
+    return Server(url=url, origin=origin, credentials=_login_for(url, logins, path), others=others)
 
 
 def server_here(flag: str | None, env: Mapping[str, str]) -> Server:
@@ -144,7 +147,7 @@ def _address(
     if len(logins) == 1:
         return next(iter(logins)), f"the login stored in {tilde(path)}"
     nothing = "no FAASCTL_SERVER or OPENFAAS_URL, no `gateway:` in a stack file"
-    if logins and DEFAULT_URL not in logins:
+    if len(logins) > 1:
         nothing += f", and {len(logins)} logins in {tilde(path)}"
     return DEFAULT_URL, f"the default address; {nothing}"
 

@@ -22,7 +22,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Keep": {
         "serve": "Run the server on this machine.",
-        "login": "Store the password of a server, after trying it.",
+        "login": "Store the password of a Pilotlight server.",
         "secret": "Create, list, update and remove secrets.",
         "namespace": "Create, list and remove namespaces.",
         "key": "Show or rotate the key of a function with `auth: key`.",
@@ -33,7 +33,7 @@ MORE = {
     "build": "Build the functions of a stack file without deploying them.",
     "push": "Push the images of a stack file's functions to their registry.",
     "publish": "Build the functions of a stack file and push their images.",
-    "logout": "Forget the stored password of a server.",
+    "logout": "Forget the stored password of a Pilotlight server.",
     "explain": "Explain an error by its name.",
     "completion": "Print the completion script of a shell.",
     "version": "Show the version.",

@@ -51,7 +51,7 @@ def pack(folder: Path, extra: Sequence[Path] = (), *, template: Path | None = No
             {f"{path.name}/{name}": found for name, found in _walk(path, path)} if path.is_dir() else {path.name: path}
         )
     if not entries:
-        raise _refused(folder, "the folder has no files")
+        raise _refused(folder, "has no files", "Put the function's files there, or correct `handler:` in stack.yaml.")
     if template is not None:
         recipe = {name: path for name, path in _walk(template, template) if name != _ORIGIN}
         entries = _under("handler", entries) | _under("template", recipe)
@@ -161,8 +161,9 @@ def is_environment(path: Path) -> bool:
     return (path / "pyvenv.cfg").is_file()
 
 
-def _refused(path: Path, why: str) -> CliError:
+def _refused(path: Path, why: str, cure: str = "") -> CliError:
     shown = str(path).encode(errors="backslashreplace").decode()
-    help_line = f"Not uploaded at all: {', '.join(sorted(IGNORED))}, *.pyc, editors' own files, virtual environments."
-    problem = Problem(slug="source-refused", detail=f"{shown} {why}", place=Place(file=shown), help=(help_line,))
+    ignored = f"Not uploaded at all: {', '.join(sorted(IGNORED))}, *.pyc, editors' own files, virtual environments."
+    help_lines = (cure, ignored) if cure else (ignored,)
+    problem = Problem(slug="source-refused", detail=f"{shown} {why}", place=Place(file=shown), help=help_lines)
     return CliError(ExitCode.FAILED, problem)

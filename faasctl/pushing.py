@@ -13,6 +13,7 @@ from typing import Any
 
 from faasctl.client import problem_of
 from faasctl.docker_config import HUB, login_header, registry_of
+from faasctl.each import try_each
 from faasctl.errors import CliError, ExitCode, Problem, failed, usage
 from faasctl.output import DIM
 from faasctl.progress import Progress
@@ -34,7 +35,7 @@ class Way:
 
 
 class Publishing(Rollout):
-    """Builds and pushes functions one after the other; the first failure ends it."""
+    """Builds and pushes one function at a time."""
 
     def push(self, function: Function, name: str, login: str | None, way: Way) -> dict[str, Any]:
         """The result as `--json` shows it."""
@@ -102,25 +103,27 @@ def _named(function: Function) -> Iterator[None]:
 
 
 def push_all(publishing: Publishing, functions: Sequence[Function], way: Way) -> None:
-    """All of them, in order; what a failure leaves out is said."""
-    screen, results = publishing.screen, list[dict[str, Any]]()
-    names = [named_image(function) for function in functions]  # the mistakes of all, before the first is built
-    logins = {registry: login_header(registry, os.environ) for registry in sorted({*map(registry_of, names)})}
+    """All of them, in order; one that fails keeps none of the others from being pushed. CliError at the end."""
+    screen = publishing.screen
+    images = {each.name: named_image(each) for each in functions}  # the mistakes of all, before the first is built
+    registries = sorted({*map(registry_of, images.values())})
+    logins = {registry: login_header(registry, os.environ) for registry in registries}
+
+    def one(function: Function) -> dict[str, Any]:
+        image = images[function.name]
+        result = publishing.push(function, image, logins[registry_of(image)], way)
+        if not screen.json:
+            screen.data(result["reference"])
+        return result
+
     publishing.client.reach()
     publishing.check_provider()
-    for number, (function, name) in enumerate(zip(functions, names, strict=True)):
-        try:
-            results.append(publishing.push(function, name, logins[registry_of(name)], way))
-        except CliError as error:
-            error.summary = _left_out(functions, number) or error.summary
-            if screen.json:
-                screen.document({"functions": results})
-            raise
-        if not screen.json:
-            screen.data(results[-1]["reference"])
+    results, error = try_each(screen, {each.name: each for each in functions}, one, done="Pushed")
     if screen.json:
         screen.document({"functions": results})
-    elif screen.person_reads and results:
+    if error is not None:
+        raise error
+    if screen.person_reads and results:
         last = results[-1]
         screen.say(("\nOn any server:  ", DIM), f"faasctl deploy {last['name']} --image {last['reference']}")
 
@@ -185,13 +188,6 @@ def _git(function: Function, *words: str) -> str:
         detail = f"--tag: {function.name}: git cannot say which version this is: {why}"
         raise usage(detail, "Commit it first, choose --tag digest, or leave it out.")
     return done.stdout.strip()
-
-
-def _left_out(functions: Sequence[Function], number: int) -> str | None:
-    if len(functions) == 1:
-        return None
-    done = ", ".join(function.name for function in functions[:number]) or "none"
-    return f"Pushed: {done}. Not pushed: {', '.join(function.name for function in functions[number:])}."
 
 
 def _exit_of(problem: Problem) -> ExitCode:

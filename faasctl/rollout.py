@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 from faasctl.building import headers_of, packed_for, query_of, template_for
 from faasctl.client import Client, problem_of
+from faasctl.cures import cured
+from faasctl.each import try_each
 from faasctl.errors import CliError, ExitCode, Place, Problem, failed
 from faasctl.output import Screen
 from faasctl.pack import Packed
@@ -33,7 +35,7 @@ class Built:
 
 @dataclass(slots=True)
 class Rollout:
-    """Builds and deploys functions one after the other; the first failure ends it."""
+    """Builds and deploys one function at a time."""
 
     client: Client
     screen: Screen
@@ -171,11 +173,9 @@ class Rollout:
             problem = replace(problem, detail=f"{function.name}: {problem.detail}")
         if problem.place is not None and function.handler is not None:
             problem = replace(problem, place=_localized_place(problem.place, function, function.handler, problem.slug))
-        if problem.slug == "import-failed" and (beside := _beside(function, problem.detail)):
-            problem = replace(problem, help=(beside,))
         if problem.state is None:
             problem = replace(problem, state=self._what_serves(function))
-        return problem
+        return cured(problem, function)
 
     def _what_serves(self, function: Function) -> str | None:
         """Best effort: the error at hand matters more than a second one."""
@@ -189,22 +189,40 @@ class Rollout:
 
 
 def roll_out(rollout: Rollout, functions: list[Function], overrides: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All of them, in order; what a failure leaves out is said."""
-    results: list[dict[str, Any]] = []
-    rollout.client.reach()
-    for number, function in enumerate(functions):
-        try:
-            result = rollout.up(function, overrides)
-        except CliError as error:
-            error.summary = _left_out(functions, number) or error.summary
-            _print_json(rollout.screen, results)
-            raise
-        results.append(result)
+    """All of them, in order; one that fails keeps none of the others from being deployed. CliError at the end."""
+
+    def one(function: Function) -> dict[str, Any]:
+        result = rollout.up(function, overrides)
         if not rollout.screen.json:
             rollout.screen.data(result["url"])
         if not result["applied"]:
             rollout.screen.say(f"{function.name}: no router has taken it yet; it will as soon as one is back")
+        return result
+
+    rollout.client.reach()
+    return _each(rollout, functions, one, done="Deployed")
+
+
+def build_all(rollout: Rollout, functions: list[Function]) -> list[dict[str, Any]]:
+    """As `roll_out`, without deploying."""
+
+    def one(function: Function) -> dict[str, Any]:
+        result = rollout.build(function)
+        if not rollout.screen.json:
+            rollout.screen.data(result["reference"])
+        return result
+
+    rollout.client.reach()
+    return _each(rollout, functions, one, done="Built")
+
+
+def _each(
+    rollout: Rollout, functions: list[Function], one: Callable[[Function], dict[str, Any]], *, done: str
+) -> list[dict[str, Any]]:
+    results, error = try_each(rollout.screen, {each.name: each for each in functions}, one, done=done)
     _print_json(rollout.screen, results)
+    if error is not None:
+        raise error
     return results
 
 
@@ -224,25 +242,6 @@ def merged(spec: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, A
         else:
             result[key] = value
     return result
-
-
-def _left_out(functions: list[Function], number: int) -> str | None:
-    if len(functions) == 1:
-        return None
-    done = ", ".join(function.name for function in functions[:number]) or "none"
-    rest = ", ".join(function.name for function in functions[number:])
-    return f"Deployed: {done}. Not deployed: {rest}."
-
-
-def _beside(function: Function, detail: str) -> str | None:
-    """What to do when the module that was not found lies beside the handler's folder."""
-    found = re.search(r"module named ['`]?([A-Za-z_][A-Za-z0-9_]*)", detail)
-    if found is None or function.handler is None:
-        return None
-    for name in (found[1], f"{found[1]}.py"):
-        if (function.handler.parent / name).exists():
-            return f"{name} lies beside the function's folder; give it along: `configuration: copy: [./{name}]`"
-    return None
 
 
 def _localized_place(place: Place, function: Function, handler: Path, slug: str) -> Place:

@@ -249,6 +249,12 @@ TEMPLATES = (
 
 HANDLERS = (
     Typed(
+        name="empty folder",
+        slug="source-refused",
+        files={"kept/handler.py": None, "kept/requirements.txt": None},
+        says=("kept has no files", "correct `handler:` in stack.yaml", "revision 1 keeps serving"),
+    ),
+    Typed(
         name="syntax",
         slug="handler-syntax",
         files=handler("def handle(event, context):\n    return (\n"),
@@ -385,7 +391,28 @@ FLAGS = (
     Typed(name="command", slug="usage", argv=("deplyo",), says=("did you mean `deploy`?",)),
     Typed(name="habit", slug="usage", argv=("ps",), says=("faasctl list",)),
     Typed(name="option", slug="usage", argv=("up", "--filtre", "x"), says=("--filtre", "--filter")),
-    Typed(name="missing argument", slug="usage", argv=("invoke",), says=("NAME", "faasctl invoke --help")),
+    Typed(
+        name="missing argument", slug="usage", argv=("invoke",), says=("NAME", "For example: faasctl invoke", "--help")
+    ),
+    Typed(
+        name="secrets that are not there",
+        slug="secret-not-found",
+        argv=("secret", "remove", "one", "two"),
+        says=("no secret one", "no secret two", "Removed: none. Not removed: one, two."),
+        errors=2,
+    ),
+    Typed(
+        name="image of an unknown function",
+        slug="stack-no-function",
+        argv=("deploy", "shop", "--image", "a/b:1"),
+        says=("stack.yaml has no function `shop`", "It has: kept", "faasctl deploy --name shop --image a/b:1"),
+    ),
+    Typed(
+        name="login to another program",
+        slug="not-pilotlight",
+        argv=("login", "{other}", "--password", "x"),
+        says=("not Pilotlight", "If that is a registry of images: docker login 127.0.0.1:"),
+    ),
     Typed(name="two bodies", slug="usage", argv=("invoke", "kept", "-d", "x", "-f", "stack.yaml"), says=("-d", "-f")),
     Typed(name="body's file", slug="usage", argv=("invoke", "kept", "-f", "nosuch.png"), says=("nosuch.png",)),
     Typed(name="header", slug="usage", argv=("invoke", "kept", "-H", "nocolon"), says=("nocolon", "KEY")),
@@ -497,7 +524,13 @@ SERVING = (
         name="provider",
         slug="invalid-setting",
         argv=("serve", "--data-dir", "data", "--metrics-port", "0", "--port", "0", "--provider", "proces"),
-        says=("proces", "process"),
+        says=("there is no provider 'proces'; did you mean `process`?", "process, docker"),
+    ),
+    Typed(
+        name="provider of dev",
+        slug="usage",
+        argv=("dev", "--provider", "docker"),
+        says=("dev runs functions as processes", "faasctl serve --provider docker"),
     ),
 )
 

@@ -25,17 +25,10 @@ faasctl deploy --name hello --image $(faasctl build hello)
 @click.pass_obj
 def command(screen: Screen, /, server: str | None, **options: Any) -> None:
     from faasctl.building import with_build
-    from faasctl.rollout import Rollout
+    from faasctl.rollout import Rollout, build_all
 
     choice, build = Choice.of(options), build_of(options)
     stack, chosen = choice.read(screen)
     functions = [function for function in chosen if choice.names or function.handler is not None]
     client = client_of(server, gateway=stack.gateway, stack_file=stack.file)
-    rollout = Rollout(client, screen, time.monotonic())
-    results = []
-    for function in with_build(functions, build):
-        results.append(rollout.build(function))
-        if not screen.json:
-            screen.data(results[-1]["reference"])
-    if screen.json:
-        screen.document({"functions": results})
+    build_all(Rollout(client, screen, time.monotonic()), with_build(functions, build))

@@ -1,7 +1,7 @@
 """`faasctl deploy`: as `up`, and without a stack file for what was built before."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,8 +10,11 @@ from faasctl.commands._common import client_of, json_option, server_option
 from faasctl.commands._common import command as make_command
 from faasctl.commands._stack import Choice, overrides_of, spec_options, stack_options
 from faasctl.commands.up import roll_out_stack
-from faasctl.errors import usage
+from faasctl.errors import CliError, usage
 from faasctl.output import Screen
+
+if TYPE_CHECKING:
+    from faasctl.stack import Function, Stack
 
 EXAMPLES = """
 faasctl deploy
@@ -61,9 +64,24 @@ def _deploy_stack_image(
 
     from faasctl.rollout import Rollout, roll_out
 
-    stack, functions = choice.read(screen)
+    stack, functions = _read(screen, choice, image)
     if len(functions) != 1:
         raise usage(f"--image goes with one function; {stack.file} has {len(functions)}", "Name one of them.")
     function = replace(functions[0], image=image, handler=None)
     client = client_of(server, gateway=stack.gateway, stack_file=stack.file)
     roll_out(Rollout(client, screen, time.monotonic()), [function], overrides)
+
+
+def _read(screen: Screen, choice: Choice, image: str) -> "tuple[Stack, list[Function]]":
+    """Who names a function that no stack file has may mean none."""
+    from dataclasses import replace
+
+    try:
+        return choice.read(screen)
+    except CliError as error:
+        slugs = {problem.slug for problem in error.problems}
+        if len(choice.names) != 1 or not slugs <= {"stack-no-function", "stack-missing"}:
+            raise
+        without = f"Without a stack file: faasctl deploy --name {choice.names[0]} --image {image}"
+        problems = [replace(problem, help=(*problem.helps(), without)) for problem in error.problems]
+        raise CliError(error.exit_code, *problems) from error

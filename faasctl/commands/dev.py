@@ -10,7 +10,7 @@ import click
 
 from faasctl.commands._common import command as make_command
 from faasctl.commands._stack import Choice, stack_options
-from faasctl.errors import failed
+from faasctl.errors import failed, usage
 from faasctl.output import BOLD, DIM, Screen, Span
 from faasctl.words import milliseconds, plural
 
@@ -20,9 +20,19 @@ faasctl dev hello --port 9000
 """
 
 
+def _no_provider(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    """Who has functions that run as containers looks for this option here."""
+    if value is not None:
+        raise usage(
+            "no option `--provider`: dev runs functions as processes",
+            f"With containers: faasctl serve --provider {value}, and in another terminal: faasctl up",
+        )
+
+
 @make_command("dev", EXAMPLES, help="Serve the functions of a stack file, and each save of their code, until Ctrl-C.")
 @stack_options
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="[default: 8080, or a free one]")
+@click.option("--provider", hidden=True, expose_value=False, callback=_no_provider)
 @click.option("--keep", is_flag=True, help="Keep the data for the next session: it starts with built environments.")
 @click.pass_obj
 def command(_screen: Screen, /, port: int | None, keep: bool, **options: Any) -> None:

@@ -32,6 +32,8 @@ Logins are stored in ~/.config/pilotlight/credentials.json ($XDG_CONFIG_HOME cou
 An address may carry its login as well, for a single command or a script:
   export FAASCTL_SERVER=https://USER:PASSWORD@faas.example.org
 
+Registries of images have passwords of their own: `docker login REGISTRY` stores one, and `faasctl push` uses it.
+
 A password is sent to a Pilotlight server only: each connection asks first who is there. HTTPS_PROXY, HTTP_PROXY and
 NO_PROXY count, but never for this machine. Certificates are checked; SSL_CERT_FILE names others to trust.
 """

@@ -21,7 +21,12 @@ faasctl login https://faas.example.org --password-stdin < password.txt
 _PASSWORD_BYTES = 64 * 1024
 
 
-@make_command("login", EXAMPLES, help="Store the password of a server, after trying it.")
+@make_command(
+    "login",
+    EXAMPLES,
+    help="Store the password of a Pilotlight server, after trying it.\n\nRegistries of images have passwords of their "
+    "own: `docker login REGISTRY` stores one, and `faasctl push` uses it.",
+)
 @click.argument("url", required=False)
 @click.option("-u", "--username", "--user", "user", metavar="NAME", help="[default: admin]")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
@@ -125,6 +130,8 @@ def _try(server: Server) -> None:
         Client(server).get("/api/v1/nodes")
     except CliError as error:
         known = server.credentials
+        if error.problems[0].slug == "not-pilotlight":
+            raise _registry_meant(server, error.problems[0]) from None
         if error.exit_code != ExitCode.CREDENTIALS or known is None:
             raise
         detail = f"{server.url} refused user `{known.user}` with the password from {known.origin}"
@@ -135,6 +142,13 @@ def _try(server: Server) -> None:
         origin = f"the address: {server.origin}"
         problem = Problem(slug="credentials-refused", detail=detail, origin=origin, help=help_lines)
         raise CliError(ExitCode.CREDENTIALS, problem) from None
+
+
+def _registry_meant(server: Server, problem: Problem) -> CliError:
+    """People who push images try to log in to their registry here."""
+    host = server.url.partition("://")[2]
+    other = f"If that is a registry of images: docker login {host}"
+    return CliError(ExitCode.UNREACHABLE, replace(problem, help=(*problem.helps(), other)))
 
 
 def _store(screen: Screen, server: Server) -> None:

@@ -16,7 +16,7 @@ faasctl logout https://faas.example.org
 """
 
 
-@make_command("logout", EXAMPLES, help="Forget the stored password of a server.")
+@make_command("logout", EXAMPLES, help="Forget the password of a Pilotlight server. (A registry's: docker logout.)")
 @click.argument("url", required=False)
 @click.option("--all", "everything", is_flag=True, help="Forget them all.")
 @server_option

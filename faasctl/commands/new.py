@@ -59,7 +59,9 @@ def command(screen: Screen, name: str, lang: str, stack_file: str | None) -> Non
     files = starting_files(template)
     text = _with_entry(path, name, lang)
     _write(folder, files, path, text)
-    following = "faasctl dev" if "process" in template.runs_as else "faasctl up, to a server that runs containers"
+    following = (
+        "faasctl dev" if "process" in template.runs_as else "faasctl up, to a server of faasctl serve --provider docker"
+    )
     screen.say(f"Created {folder}/ ({', '.join(files)}) and its entry in {path}.   Next: {following}")
 
 

@@ -7,7 +7,7 @@ import click
 from faasctl.commands._common import command as make_command
 from faasctl.commands._common import json_option, server_option
 from faasctl.commands._stack import Choice, stack_options
-from faasctl.commands.push import push_stack, tag_option
+from faasctl.commands.push import LOGINS, push_stack, tag_option
 from faasctl.errors import usage
 from faasctl.output import Screen
 
@@ -17,7 +17,7 @@ faasctl publish --tag sha --platforms linux/amd64
 """
 
 
-@make_command("publish", EXAMPLES, help="Build the functions of a stack file and push their images.")
+@make_command("publish", EXAMPLES, help="Build the functions of a stack file and push their images." + LOGINS)
 @stack_options
 @tag_option
 @click.option("--platforms", metavar="LIST", help="As linux/amd64,linux/arm64. [default: the engine's own]")

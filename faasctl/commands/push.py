@@ -14,6 +14,8 @@ EXAMPLES = """
 faasctl push
 faasctl push hello --tag sha
 """
+ABOUT = "Push the images of a stack file's functions, under the names it gives them."
+LOGINS = "\n\nA registry's password is that of `docker login REGISTRY`; `faasctl login` is for Pilotlight servers."
 
 
 def tag_option(function: Any) -> Any:
@@ -25,7 +27,7 @@ def tag_option(function: Any) -> Any:
     )(function)
 
 
-@make_command("push", EXAMPLES, help="Push the images of a stack file's functions, under the names it gives them.")
+@make_command("push", EXAMPLES, help=ABOUT + LOGINS)
 @stack_options
 @tag_option
 @server_option

@@ -1,7 +1,7 @@
 """`faasctl remove`: functions by name, or all of a stack file or of a namespace once that was agreed to."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,10 @@ from faasctl.commands._stack import Choice, stack_options
 from faasctl.errors import usage
 from faasctl.output import Screen
 from faasctl.words import plural
+
+if TYPE_CHECKING:
+    from faasctl.client import Client
+    from faasctl.errors import CliError
 
 EXAMPLES = """
 faasctl remove hello
@@ -48,16 +52,30 @@ def command(
         client = client_of(server, gateway=gateway, stack_file=stack_file)
     if (everything or not choice.names) and chosen and not yes:
         _ask(screen, [name for name, _ in chosen])
-    removed = []
-    for name, space in chosen:
-        with named(client, name, space):
-            client.json("DELETE", path_of(name), query={"namespace": space})
-        removed.append(name)
-        screen.say(f"{name}  removed; requests in flight are finished.  Bring it back with: faasctl up")
+    removed, error = _remove(screen, client, chosen)
     if screen.json:
         screen.document({"removed": removed})
     elif not chosen:
         screen.say("There was nothing to remove.")
+    if error is not None:
+        raise error
+
+
+def _remove(
+    screen: Screen, client: "Client", chosen: list[tuple[str, str | None]]
+) -> "tuple[list[str], CliError | None]":
+    from faasctl.each import try_each
+
+    def one(function: tuple[str, str | None]) -> str:
+        name, space = function
+        with named(client, name, space):
+            client.json("DELETE", path_of(name), query={"namespace": space})
+        screen.say(f"{name}  removed; requests in flight are finished.  Bring it back with: faasctl up")
+        return name
+
+    several = len({name for name, _ in chosen}) < len(chosen)
+    things = {f"{name}.{space}" if several else name: (name, space) for name, space in chosen}
+    return try_each(screen, things, one, done="Removed")
 
 
 def _ask(screen: Screen, names: list[str]) -> None:

@@ -59,7 +59,7 @@ def set_(screen: Screen, **options: Any) -> None:
 @command.member(
     "update",
     "faasctl secret update api-key --from-file key.txt\npass api-key | faasctl secret update api-key",
-    help="Replace the value of a secret that is there.",
+    help="Replace the value of a secret that is there, and fail where there is none.",
 )
 @_value_options
 def update(screen: Screen, **options: Any) -> None:
@@ -95,12 +95,20 @@ def list_(screen: Screen, quiet: bool, namespace: str | None, server: str | None
 @json_option
 @click.pass_obj
 def remove(screen: Screen, names: tuple[str, ...], force: bool, namespace: str | None, server: str | None) -> None:
+    from faasctl.each import try_each
+
     client = client_of(server)
-    for name in names:
+
+    def one(name: str) -> str:
         client.json("DELETE", _path(name), query={"namespace": namespace, "force": "true" if force else None})
         screen.say(f"{name}  removed.")
+        return name
+
+    removed, error = try_each(screen, {name: name for name in names}, one, done="Removed")
     if screen.json:
-        screen.document({"removed": list(names)})
+        screen.document({"removed": removed})
+    if error is not None:
+        raise error
 
 
 def _put(
@@ -125,7 +133,8 @@ def _put(
         answer = client.json("PUT", _path(name), query=query, body=body)
     if screen.json:
         screen.document(answer)
-    screen.say(f"{name}  {'created' if how == 'create' else 'set'}, {size(len(value))}.{_who_is_behind(answer)}")
+    word = {"create": "created", "update": "updated"}.get(how, "set")
+    screen.say(f"{name}  {word}, {size(len(value))}.{_who_is_behind(answer)}")
 
 
 def _value(name: str, path: str | None, literal: str | None, *, trim: bool) -> bytes:

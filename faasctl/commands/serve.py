@@ -13,11 +13,15 @@ import click
 from faasctl.commands._common import command as make_command
 from faasctl.config import credentials_path, default_data_dir
 from faasctl.errors import failed, usage
+from faasctl.words import did_you_mean
 
 EXAMPLES = """
 faasctl serve
-faasctl serve --port 9000 --data-dir ./data --set router.keep_alive_seconds=30
+faasctl serve --provider docker --port 9000 --data-dir ./data
 """
+
+PROVIDERS = ("process", "docker")
+"""Those of the server's that a release of faasctl offers; a unit test compares them with the server's."""
 
 
 @make_command("serve", EXAMPLES, help="Run the server on this machine, until Ctrl-C.")
@@ -25,18 +29,37 @@ faasctl serve --port 9000 --data-dir ./data --set router.keep_alive_seconds=30
 @click.option("--host", metavar="ADDRESS", help="Listen here. [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="[default: 8080]")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), metavar="N", help="[default: 8082]")
-@click.option("--provider", metavar="NAME", help="How functions run. [default: process]")
+@click.option(
+    "--provider",
+    metavar="|".join(PROVIDERS),
+    help="How functions run: as processes of this machine, or as containers of a Docker engine. [default: process]",
+)
 @click.option("--keep", is_flag=True, help="Leave replicas running at the end; the next start adopts them.")
 @click.option("--user", metavar="NAME", help="Started as root: the user that functions run as.")
 @click.option("--python", metavar="PATH", help="The interpreter that environments are made from.")
-@click.option("--set", "given", metavar="KEY=VALUE", multiple=True, help="Any setting, dotted; may be repeated.")
+@click.option(
+    "--set",
+    "given",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Any setting, as router.keep_alive_seconds=30; may be repeated.",
+)
 def command(given: tuple[str, ...], **options: Any) -> None:
     if find_spec("pilotlight") is None:
         raise failed("server-missing", "the server is not installed beside faasctl", "pip install pilotlight")
     settings = settings_of(options, given)
+    _check_provider(str(settings.get("provider", PROVIDERS[0])))
     arguments = [sys.executable, "-m", "pilotlight.supervisor", "--settings-json", json.dumps(settings)]
     arguments += ["--credentials-file", str(credentials_path(os.environ))]
     os.execv(sys.executable, arguments)  # noqa: S606 (no shell is wanted; this process becomes the server)
+
+
+def _check_provider(name: str) -> None:
+    """Here, and not by the server: it would say so between the lines of its log."""
+    if name not in PROVIDERS:
+        near = did_you_mean(name, PROVIDERS)
+        detail = f"provider: there is no provider {name!r}" + (f"; {near}" if near else "")
+        raise failed("invalid-setting", detail, f"There are: {', '.join(PROVIDERS)}")
 
 
 def settings_of(options: dict[str, Any], given: Iterable[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ ROWS = (
         "credentials-refused", 401, 4,
         "The server did not take the user and password, or got none.",
         "No login is stored for this address, the password is another server's, or the server's data directory "
-        "was made anew.",
+        "was made anew. (A registry's password is another thing: registry-login.)",
         "On the server's machine: faasctl login --local. Elsewhere: faasctl login URL --password-stdin",
     ),
     Row(

@@ -58,6 +58,15 @@ def test_of_several_logins_none_is_guessed(env: dict[str, str]) -> None:
     server = choose_server(None, env=env)
     assert server.url == "http://127.0.0.1:8080"
     assert "2 logins" in server.origin
+    assert server.others == ("http://a:1", "http://b:1")
+
+
+def test_logins_of_other_servers_are_known_beside_that_of_the_default(env: dict[str, str]) -> None:
+    store(env, **{"http://127.0.0.1:8080": "u:p", "http://b:1": "u:p"})
+    server = choose_server(None, env=env)
+    assert "2 logins" in server.origin
+    assert server.others == ("http://b:1",)
+    assert choose_server("http://a:1", env=env).others == ()
 
 
 @pytest.mark.parametrize(
