@@ -6,15 +6,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pilotlight.config import Sandbox, Settings, sandbox_user
 from pilotlight.core.spec import function_key
+from pilotlight.engine.client import Engine
 from pilotlight.providers.base import Event, Launch, Pool, Provider
 from pilotlight.providers.process import ProcessProvider
 from pilotlight.providers.process.cgroups import Groups
@@ -132,6 +135,25 @@ class Watch:
         async for event in provider.events():
             self.events.append(event)
             self._new.set()
+
+
+@pytest.fixture
+async def watch() -> AsyncIterator[Callable[[Provider], Watch]]:
+    """For a conftest to import: ears for any number of providers, until the test ends."""
+    made: list[Watch] = []
+
+    def start(provider: Provider) -> Watch:
+        made.append(Watch(provider))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.cancel()
+
+
+async def inspected(engine: Engine, container: str) -> Any:
+    """By its id or name."""
+    return await engine.call(lambda client: client.inspect_container(container))
 
 
 async def eventually(holds: Callable[[], object], seconds: float = 10.0) -> None:

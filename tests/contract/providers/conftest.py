@@ -18,16 +18,17 @@ from typing import Any, Protocol
 import pytest
 
 from pilotlight.config import DockerSettings, Settings
+from pilotlight.engine.claims import owner_of
 from pilotlight.engine.client import Engine
 from pilotlight.providers.base import Ended, Launch, Pool, Provider
 from pilotlight.providers.docker import DockerProvider
 from pilotlight.providers.docker.berths import Berths
 from pilotlight.providers.docker.containers import name_of
-from pilotlight.providers.docker.provider import owner_of
 from pilotlight.providers.fake import FakeBackend, FakeProvider
 from pilotlight.providers.process import ProcessProvider
 from tests.engines import docker_engine, environment_image
-from tests.provider_support import POOL, Installation, Watch, a_launch, call, installed
+from tests.provider_support import POOL, Installation, a_launch, call, installed
+from tests.provider_support import watch as watch  # a fixture
 
 
 class World(Protocol):
@@ -280,16 +281,3 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 @pytest.fixture
 async def provider(world: World) -> Provider:
     return await world.open()
-
-
-@pytest.fixture
-async def watch() -> AsyncIterator[Callable[[Provider], Watch]]:
-    made: list[Watch] = []
-
-    def start(provider: Provider) -> Watch:
-        made.append(Watch(provider))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.cancel()

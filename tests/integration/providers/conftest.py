@@ -1,4 +1,4 @@
-"""A process provider over a real environment, and what the kernel says about its processes."""
+"""Providers over one data directory each: of processes in a real environment, and of containers on a real engine."""
 
 import shutil
 import tempfile
@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
+from pilotlight.config import DockerSettings, Settings
+from pilotlight.engine.claims import owner_of
+from pilotlight.engine.client import Engine
+from pilotlight.providers.docker import DockerProvider
+from pilotlight.providers.docker.containers import OWNER
 from pilotlight.providers.process import ProcessProvider
+from tests.engines import docker_engine
 from tests.provider_support import Installation, Watch, installed
+from tests.provider_support import watch as watch  # a fixture
 
 HANDLERS = {
     "stubborn": "import time\n\ndef handle(event, context):\n    time.sleep(600)\n",
@@ -86,3 +93,34 @@ async def watching(provider: ProcessProvider) -> AsyncIterator[Watch]:
     watch = Watch(provider)
     yield watch
     watch.cancel()
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return docker_engine()
+
+
+@pytest.fixture
+async def opened(engine: Engine, installation: Installation, data_dir: Path) -> AsyncIterator[Open]:
+    """Opens docker providers over one data directory; the last one ends everything. Nothing of it is left in the engine
+    then, or the test fails."""
+    made: list[DockerProvider] = []
+
+    async def open_another(**options: Any) -> DockerProvider:
+        docker = DockerSettings(**{"pull": "never", "slots": 4, **options})
+        settings = Settings(data_dir=data_dir, docker=docker)
+        made.append(DockerProvider(settings=settings, bundle_dir=installation.bundle_dir))
+        await made[-1].open()
+        return made[-1]
+
+    yield open_another
+    if made:
+        await made[-1].close(keep=False)
+    ours = {"label": f"{OWNER}={owner_of(data_dir)}"}
+    left = await engine.call(lambda client: client.containers(all=True, filters=ours))
+    for each in left:
+        await engine.call(lambda client, id=each["Id"]: client.remove_container(id, force=True))  # type: ignore[misc]  # noqa: A006
+    networks = await engine.call(lambda client: client.networks(filters=ours))
+    for each in networks:
+        await engine.call(lambda client, id=each["Id"]: client.remove_network(id))  # type: ignore[misc]  # noqa: A006
+    assert (left, networks) == ([], [])

@@ -3,7 +3,7 @@
 import gc
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from pilotlight.core.errors import StartFailed
 from pilotlight.engine.client import DEFAULT_URL
 from pilotlight.providers.base import BecameReady, Ended, Launch, Pool
 from pilotlight.providers.docker import DockerProvider
-from tests.engines import docker_engine, environment_image
-from tests.provider_support import Installation, Watch, a_launch, call, eventually, installed
+from tests.engines import environment_image
+from tests.provider_support import Watch, a_launch, call, eventually
 from tests.second_engine import SecondEngine, second_engine
 
 pytestmark = [
@@ -35,30 +35,15 @@ def second() -> Iterator[SecondEngine]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def installation() -> Iterator[Installation]:
-    with installed() as made:
-        yield made
-
-
 @pytest.fixture
-async def opened(second: SecondEngine, installation: Installation) -> AsyncIterator[Open]:
-    docker_engine()
-    data_dir = Path(tempfile.mkdtemp(prefix="pilotlight-data-"))
-    made: list[DockerProvider] = []
+def opened(opened: Open, second: SecondEngine) -> Open:
+    """With both engines."""
 
-    async def start() -> DockerProvider:
-        docker = DockerSettings(pull="never", slots=4, engines=(DEFAULT_URL, f"other={second.url}"))
-        made.append(
-            DockerProvider(settings=Settings(data_dir=data_dir, docker=docker), bundle_dir=installation.bundle_dir)
-        )
-        await made[-1].open()
-        return made[-1]
+    async def open_another() -> DockerProvider:
+        provider: DockerProvider = await opened(engines=(DEFAULT_URL, f"other={second.url}"))
+        return provider
 
-    yield start
-    if made:
-        await made[-1].close(keep=False)
-    shutil.rmtree(data_dir)
+    return open_another
 
 
 def pooled(replica: str, node: str) -> Launch:

@@ -2,17 +2,15 @@
 
 import asyncio
 import os
-import shutil
 import signal
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pilotlight.config import DockerSettings, Settings
 from pilotlight.core.errors import StartFailed
 from pilotlight.engine.client import Engine
 from pilotlight.providers.base import BecameReady, Ended, Launch, Limits, Pool, Provider
@@ -20,63 +18,18 @@ from pilotlight.providers.docker import DockerProvider
 from pilotlight.providers.docker.adoption import Adoption
 from pilotlight.providers.docker.containers import OWNER, POOL, STANDBY
 from pilotlight.providers.docker.zygote import NotLaunched
-from tests.engines import TEST_IMAGE, context, docker_engine, environment_image
-from tests.provider_support import Installation, Watch, a_launch, call, eventually, installed
+from tests.engines import TEST_IMAGE, context, environment_image
+from tests.provider_support import Installation, Watch, a_launch, call, eventually, inspected
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 Open = Callable[..., Any]
 Watching = Callable[[Provider], Watch]
 
 
-@pytest.fixture(scope="module")
-def installation() -> Iterator[Installation]:
-    with installed() as made:
-        yield made
-
-
-@pytest.fixture
-def engine() -> Engine:
-    return docker_engine()
-
-
-@pytest.fixture
-async def opened(engine: Engine, installation: Installation) -> AsyncIterator[Open]:
-    data_dir = Path(tempfile.mkdtemp(prefix="pilotlight-data-"))
-    made: list[DockerProvider] = []
-
-    async def start(**options: Any) -> DockerProvider:
-        docker = DockerSettings(**{"pull": "never", "slots": 4, **options})
-        settings = Settings(data_dir=data_dir, docker=docker)
-        made.append(DockerProvider(settings=settings, bundle_dir=installation.bundle_dir))
-        await made[-1].open()
-        return made[-1]
-
-    yield start
-    if made:
-        await made[-1].close(keep=False)
-    label = {"label": f"{OWNER}={made[-1]._common.owner}"} if made else {}
-    left = await engine.call(lambda client: client.containers(all=True, filters=label)) if made else []
-    shutil.rmtree(data_dir)
-    assert left == []
-
-
 @pytest.fixture
 async def provider(opened: Open) -> DockerProvider:
     found: DockerProvider = await opened()
     return found
-
-
-@pytest.fixture
-async def watch() -> AsyncIterator[Watching]:
-    made: list[Watch] = []
-
-    def start(provider: Provider) -> Watch:
-        made.append(Watch(provider))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.cancel()
 
 
 def pool(**changes: Any) -> Pool:
@@ -100,10 +53,6 @@ def container_of(provider: DockerProvider, replica: str = "a") -> str:
 
 async def log_of(provider: DockerProvider) -> str:
     return "\n".join([line.text async for line in provider.logs(a_launch("a").function)])
-
-
-async def inspected(engine: Engine, container: str) -> Any:
-    return await engine.call(lambda client: client.inspect_container(container))
 
 
 async def ours(provider: DockerProvider, engine: Engine, label: str) -> list[str]:
@@ -299,6 +248,21 @@ async def test_spares_of_a_crashed_control_plane_are_taken_over(
     await second.prepare(pool(), 1)
     await ready(second, watch(second))
     assert container_of(second) == spare.container
+
+
+async def test_a_spare_that_was_let_go_in_the_moment_of_a_crash_is_not_listened_to(
+    provider: DockerProvider, opened: Open
+) -> None:
+    """What removes it has not begun then, and does not begin any more."""
+    await provider.prepare(pool(), 1)
+    (node,) = provider._nodes.values()
+    await eventually(lambda: len(node.pools.idle(pool())) == 1, 60)
+    (spare,) = node.pools.idle(pool())
+    await provider.prepare(pool(), 0)
+    provider._leave()
+    with socket.socket(socket.AF_UNIX) as dialling, pytest.raises(ConnectionRefusedError):
+        dialling.connect(spare.berth.socket)
+    await opened()  # it is still there, and goes with the next one
 
 
 async def test_where_no_spare_can_be_made_the_functions_own_image_runs(

@@ -1,9 +1,7 @@
 """The Docker provider on a real engine: what a container may do, how it ends, what is told, what is left of it."""
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,15 @@ from pilotlight.builder.image_context import read_folder
 from pilotlight.builder.layer import ensure_layer
 from pilotlight.config import DockerSettings, Settings
 from pilotlight.core.errors import PilotlightError, RevisionFailed, StartFailed
+from pilotlight.engine.claims import owner_of
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused
 from pilotlight.providers.base import BecameReady, Ended, Limits, Provider
 from pilotlight.providers.docker import DockerProvider
 from pilotlight.providers.docker.containers import OWNER, name_of
-from pilotlight.providers.docker.provider import owner_of
-from tests.engines import BASE_IMAGE, TEST_IMAGE, context, docker_engine
-from tests.provider_support import HELLO, Watch, a_launch, call
+from pilotlight.providers.docker.logs import ContainerLogs
+from tests.engines import BASE_IMAGE, TEST_IMAGE, context
+from tests.provider_support import HELLO, Watch, a_launch, call, inspected
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 Open = Callable[..., Any]
@@ -29,57 +28,9 @@ Watching = Callable[[Provider], Watch]
 
 
 @pytest.fixture
-def engine() -> Engine:
-    return docker_engine()
-
-
-@pytest.fixture
-async def data_dir(engine: Engine) -> AsyncIterator[Path]:
-    """Nothing of it is left in the engine after a test, or the test fails."""
-    made = Path(tempfile.mkdtemp(prefix="pilotlight-data-"))
-    yield made
-    label = {"label": f"{OWNER}={owner_of(made)}"}
-    left = await engine.call(lambda client: client.containers(all=True, filters=label))
-    for each in left:
-        await engine.call(lambda client, id=each["Id"]: client.remove_container(id, force=True))  # type: ignore[misc]  # noqa: A006
-    networks = await engine.call(lambda client: client.networks(filters=label))
-    shutil.rmtree(made)
-    assert (left, networks) == ([], [])
-
-
-@pytest.fixture
-async def opened(data_dir: Path) -> AsyncIterator[Open]:
-    made: list[DockerProvider] = []
-
-    async def start(**options: Any) -> DockerProvider:
-        options = {"pull": "never", "slots": 4, **options}
-        docker = DockerSettings(**options)
-        made.append(DockerProvider(settings=Settings(data_dir=data_dir, docker=docker)))
-        await made[-1].open()
-        return made[-1]
-
-    yield start
-    if made:
-        await made[-1].close(keep=False)
-
-
-@pytest.fixture
 async def provider(opened: Open) -> DockerProvider:
     found: DockerProvider = await opened()
     return found
-
-
-@pytest.fixture
-async def watch() -> AsyncIterator[Watching]:
-    made: list[Watch] = []
-
-    def start(provider: Provider) -> Watch:
-        made.append(Watch(provider))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.cancel()
 
 
 async def ready(provider: DockerProvider, watching: Watch, replica: str = "a", **changes: Any) -> str:
@@ -140,10 +91,6 @@ async def test_a_function_cannot_fork_past_its_limit(provider: DockerProvider, w
     assert await ask(address, "1 + 1") == "2"
 
 
-async def inspected(engine: Engine, name: str) -> Any:
-    return await engine.call(lambda client: client.inspect_container(name))
-
-
 async def test_a_secret_is_nowhere_but_in_memory_and_goes_with_its_replica(
     provider: DockerProvider, watch: Watching, engine: Engine, data_dir: Path
 ) -> None:
@@ -202,6 +149,28 @@ async def test_one_that_ends_at_once_is_told_with_why(provider: DockerProvider, 
     ended = await watching.until(Ended, "a")
     assert (ended.reason, ended.exit_code, ended.last_lines) == ("exit", 1, ("no: on purpose",))
     assert watching.count(BecameReady, "a") == 0
+
+
+async def test_an_end_is_told_also_when_nobody_can_say_why(
+    provider: DockerProvider, watch: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching = watch(provider)
+    await ready(provider, watching)
+
+    def fails(*_: object) -> None:
+        raise ValueError("no log that anybody could read")
+
+    monkeypatch.setattr(ContainerLogs, "tail", fails)
+    await provider.stop("a", grace_seconds=5)
+    assert (await watching.until(Ended, "a")).reason == "lost"
+
+
+async def test_who_reads_logs_waits_for_an_end_of_the_same_moment(provider: DockerProvider, watch: Watching) -> None:
+    await ready(provider, watch(provider))
+    (node,) = provider._nodes.values()
+    node.died(node.replicas["a"])
+    await provider._settle(HELLO)
+    assert not node.ending
 
 
 async def test_a_stubborn_one_is_killed_after_its_grace(provider: DockerProvider, watch: Watching) -> None:

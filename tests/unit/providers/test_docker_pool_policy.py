@@ -27,6 +27,7 @@ class Container:
     replica: str | None = None
     container: str = ""
     silent_since: float | None = None
+    began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     closed: bool = False
 
     @property
@@ -85,7 +86,7 @@ async def test_spares_are_made_again_after_each_claim_and_nothing_is_remembered_
         assert found.replica == f"r{number}"
         await eventually(lambda: yard.idle() == 2)
     assert len({each.id for each in yard.made}) == len(yard.made) == 17
-    assert len(yard.pools._by_id) == len(yard.pools._born) == 2
+    assert len(yard.pools.all()) == 2
 
 
 async def test_a_launch_without_spares_has_one_made_and_waits_for_it() -> None:
@@ -109,7 +110,7 @@ async def test_a_spare_that_dies_before_it_greets_has_failed_however_late_that_i
     waiting = asyncio.create_task(yard.pools.claim(POOL, "a"))
     await eventually(lambda: yard.pools.all())
     (spare,) = yard.pools.all()
-    yard.pools._born[spare.id] -= 100
+    spare.began -= 100
     yard.pools.gone(spare, "Killed")
     with pytest.raises(NoPool, match="Killed"):
         await waiting
@@ -146,6 +147,16 @@ async def test_after_the_stop_nobody_waits() -> None:
     await yard.pools.stop()
     with pytest.raises(NoPool, match="stopping"):
         await waiting
+
+
+async def test_one_whose_making_was_cancelled_before_it_began_is_not_counted_as_coming() -> None:
+    yard = Yard()
+    yard.pools.prepare(POOL, 2)
+    (group,) = yard.pools._groups.values()
+    assert len(group.making) == 2
+    yard.pools.leave()
+    await eventually(lambda: not group.making)
+    assert yard.made == []
 
 
 async def test_sockets_that_do_not_work_are_given_up_until_one_does(quick: None) -> None:

@@ -9,12 +9,12 @@ from pilotlight.providers.docker.containers import is_standby, record_of
 from pilotlight.providers.docker.pool_containers import spare_of
 from pilotlight.providers.docker.probe import ask
 from pilotlight.providers.docker.replica import Replica, pooled_record
+from pilotlight.providers.docker.site import Listed
 from pilotlight.providers.docker.zygote import ContainerZygote
 
 if TYPE_CHECKING:
     from pilotlight.providers.docker.engine_node import EngineNode
 
-Listed = list[Mapping[str, Any]]
 PROBE_SECONDS = 1.0
 """A replica that serves answers in milliseconds; one that loads is asked again in the background."""
 
@@ -69,7 +69,7 @@ class Adoption:
 
     async def _remove(self, inspected: Mapping[str, Any]) -> None:
         """With all that lies on this machine for it."""
-        await self._node.burial.remove(inspected["Id"])
+        await self._node.site.remove(inspected["Id"])
         spare, record = spare_of(inspected), record_of(inspected)
         id_ = spare[0] if spare is not None else record.id if record is not None else ""
         await asyncio.to_thread(self._forget, id_)
@@ -99,7 +99,7 @@ class Adoption:
                 node.standbys.died(container)
         # Also those that came while the list was made.
         ours = {each.record.container for each in (*known, *node.replicas.values())} | node.standbys.containers()
-        ours |= {each.container for each in (*spares, *node.pools.all())} | node.in_hand
+        ours |= {each.container for each in (*spares, *node.pools.all())} | {*node.ways.in_hand}
         busy = {*node.starting, *node.ending, *node.standbys.busy}
         for container, inspected in there.items():
             spare = spare_of(inspected)

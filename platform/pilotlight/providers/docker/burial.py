@@ -4,23 +4,18 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import structlog
 
 from pilotlight.core.errors import PilotlightError
-from pilotlight.core.spec import FunctionKey
-from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused
 from pilotlight.providers.base import Ended, LogLine
-from pilotlight.providers.docker.berths import Berths, Claim
 from pilotlight.providers.docker.containers import unix_seconds
 from pilotlight.providers.docker.ends import OOM_SECONDS, Death, how_a_pooled_one_ended, how_it_ended, last_word
-from pilotlight.providers.docker.folders import Folders
 from pilotlight.providers.docker.logs import ContainerLogs, archive
 from pilotlight.providers.docker.replica import Replica
-from pilotlight.providers.process.logfiles import LogFiles
+from pilotlight.providers.docker.site import Common, Site
 from pilotlight.providers.process.messages import ChildEnded
 
 log = structlog.get_logger(__name__)
@@ -35,74 +30,52 @@ UNSAID = ("signal", "exit", "lost", "killed", "out-of-memory")
 
 class Burial:
     def __init__(
-        self,
-        *,
-        engine: Engine,
-        logs: ContainerLogs,
-        files: LogFiles,
-        making: Path,
-        folders: Folders,
-        berths: Berths,
-        tell: Callable[[Replica, Ended], None],
-        running_of: Callable[[FunctionKey], set[str]],
+        self, site: Site, common: Common, logs: ContainerLogs, *, tell: Callable[[Replica, Ended], None]
     ) -> None:
-        self._engine = engine
+        self._site = site
+        self._common = common
+        self._files = common.files
+        self._making = common.settings.data_dir / "logs" / ".making"
         self._logs = logs
-        self._files = files
-        self._making = making
-        self._folders = folders
-        self._berths = berths
         self._tell = tell
-        self._running_of = running_of
-        self._functions: dict[str, FunctionKey] = {}
-
-    def of(self, replica: str) -> FunctionKey | None:
-        """Of which function the replica is, while it is being cleared away."""
-        return self._functions.get(replica)
 
     async def bury(self, replica: Replica, exit_code: int | None, *, quietly: bool) -> None:
-        record = replica.record
-        self._functions[replica.id] = record.function
         try:
-            if replica.claim is not None and replica.is_pooled:
-                await self._bury_pooled(replica, replica.claim, exit_code, quietly=quietly)
-                return
-            death = await self._autopsy(replica, exit_code)
-            ended = how_it_ended(
-                replica.id,
-                death,
-                stopping=replica.stopping,
-                insisted_after=replica.insisted_after,
-                memory_mib=record.memory_mib,
-                last_lines=await self._last_lines(replica),
-            )
-            if not quietly:
-                self._tell(replica, ended)
-            await self._keep_log(replica, ended)
-            await self.remove(record.container)
-            await asyncio.to_thread(self._folders.drop, replica.id)
-            if replica.claim is not None:
-                await asyncio.to_thread(self._folders.drop, replica.claim.zygote)
-                await asyncio.to_thread(self._berths.drop, replica.claim.zygote)
-        finally:
-            self._functions.pop(replica.id, None)
-
-    async def _bury_pooled(self, replica: Replica, claim: Claim, exit_code: int | None, *, quietly: bool) -> None:
-        """Its log is a file already."""
-        function = replica.record.function
-        try:
-            ended = await self._why_pooled(replica, exit_code)
+            ended = await (self._why_pooled if replica.is_pooled else self._why)(replica, exit_code)
         except Exception as error:  # whatever it was: its end is told
             log.warning("why it ended is not known", replica=replica.id, reason=str(error) or repr(error))
             ended = Ended(id=replica.id, reason="lost", detail="nobody could say how it ended")
         if not quietly:
             self._tell(replica, ended)
-        await self.remove(claim.container)
-        if ended.reason in UNSAID:
-            await asyncio.to_thread(self._files.note, function, replica.id, ended.detail)
-        await asyncio.to_thread(self._files.prune, function, self._running_of(function))
-        await asyncio.to_thread(self._folders.drop, replica.id)
-        await asyncio.to_thread(self._berths.drop, claim.zygote, replica.id)
+        try:
+            await self._clear_away(replica, ended)
+        except (PilotlightError, OSError) as error:  # it is found again when the engine is back, or at the next start
+            log.warning("not cleared away", replica=replica.id, reason=str(error))
+
+    async def _clear_away(self, replica: Replica, ended: Ended) -> None:
+        container = replica.record.container
+        if replica.is_pooled:  # its log is a file already
+            await self._site.remove(container)
+            if ended.reason in UNSAID:
+                await asyncio.to_thread(self._files.note, replica.record.function, replica.id, ended.detail)
+            await self._prune(replica)
+        else:
+            await self._keep_log(replica, ended)
+            await self._site.remove(container)
+        await asyncio.to_thread(self._common.folders.drop, replica.id)
+        if replica.claim is not None:
+            await asyncio.to_thread(self._common.folders.drop, replica.claim.zygote)
+            await asyncio.to_thread(self._common.berths.drop, replica.claim.zygote, replica.id)
+
+    async def _why(self, replica: Replica, exit_code: int | None) -> Ended:
+        return how_it_ended(
+            replica.id,
+            await self._autopsy(replica, exit_code),
+            stopping=replica.stopping,
+            insisted_after=replica.insisted_after,
+            memory_mib=replica.record.memory_mib,
+            last_lines=await self._last_lines(replica),
+        )
 
     async def _why_pooled(self, replica: Replica, exit_code: int | None) -> Ended:
         last_lines: tuple[str, ...] = ()
@@ -130,19 +103,11 @@ class Burial:
             return last_word((line.text for line in lines), replica.id)
         return None
 
-    async def remove(self, container: str) -> None:
-        """Also what runs. One that is gone, or is being removed, is fine."""
-        try:
-            await self._engine.call(lambda client: client.remove_container(container, force=True, v=True))
-        except Refused as refused:
-            if refused.status not in (404, 409):
-                log.warning("container not removed", container=container[:12], reason=refused.said)
-
     async def _autopsy(self, replica: Replica, exit_code: int | None) -> Death:
         container = replica.record.container
         state: dict[str, Any] = {}
         with suppress(Refused, PilotlightError):
-            found = await self._engine.call(lambda client: client.inspect_container(container))
+            found = await self._site.engine.call(lambda client: client.inspect_container(container))
             state = dict(found["State"])
             exit_code = int(state["ExitCode"])
         if exit_code == KILLED and replica.record.memory_mib and not replica.stopping and replica.oom_at is None:
@@ -175,7 +140,10 @@ class Burial:
                 lines = [*lines, LogLine(time=at, replica=replica.id, stream="system", text=ended.detail)]
             if lines:
                 await asyncio.to_thread(archive, self._files, self._making, record.function, replica.id, lines)
-            running = self._running_of(record.function)
-            await asyncio.to_thread(self._files.prune, record.function, running)
+            await self._prune(replica)
         except OSError as error:
             log.warning("log not kept", replica=replica.id, reason=error.strerror)
+
+    async def _prune(self, replica: Replica) -> None:
+        function = replica.record.function
+        await asyncio.to_thread(self._files.prune, function, self._common.running_of(function))

@@ -11,20 +11,18 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
-from pilotlight.config import DockerSettings
 from pilotlight.core.errors import StartFailed
 from pilotlight.providers.base import Launch
-from pilotlight.providers.docker.berths import Berths, Claim
+from pilotlight.providers.docker.berths import Claim
 from pilotlight.providers.docker.containers import FUNCTION_DIR, MIN_POOLED_MEMORY_MIB, SECRETS_DIR, bounds
 from pilotlight.providers.docker.pools import Pools
 from pilotlight.providers.docker.replica import Channel, Replica, pooled_record
+from pilotlight.providers.docker.site import Common, Site
 from pilotlight.providers.docker.zygote import ContainerZygote, NotLaunched
 from pilotlight.providers.process.handover import Parts, launch_message, start_failure
-from pilotlight.providers.process.logfiles import LogFiles
 from pilotlight_runtime.launch import Message, encode
 
 log = structlog.get_logger(__name__)
@@ -36,14 +34,9 @@ PROCESSES = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PooledStarter:
-    berths: Berths
-    logs: LogFiles
+    site: Site
+    common: Common
     pools: Pools
-    bundle_dir: Callable[[str], Path]
-    options: DockerSettings
-    idle_end_seconds: float
-    watches_memory: bool
-    """The engine cannot limit memory: the replica watches its own."""
     take: Callable[[ContainerZygote], object]
     """It is claimed; until its replica is known, or it is discarded, nobody else may think that it is left over."""
     discard: Callable[[ContainerZygote], object]
@@ -59,7 +52,7 @@ class PooledStarter:
             try:
                 replica = await self._launch(launch, zygote, variables)
             except BaseException as error:
-                self.berths.unlink_socket(launch.id)  # at once: the next try listens under the same name
+                self.common.berths.unlink_socket(launch.id)  # at once: the next try listens under the same name
                 self.discard(zygote)
                 if isinstance(error, NotLaunched) and left:
                     log.warning("spare not launched", replica=launch.id, reason=str(error))
@@ -71,14 +64,15 @@ class PooledStarter:
         raise AssertionError("the last try returns or raises")
 
     async def _launch(self, launch: Launch, zygote: ContainerZygote, variables: Mapping[str, str]) -> Replica:
-        bundle = self.bundle_dir(launch.bundle) / "function"
-        await asyncio.to_thread(self.berths.fill, zygote.berth, bundle, launch.secrets)
-        socket_path = self.berths.replica_socket(launch.id)
-        with Parts(socket_path, self.logs, launch) as parts:
+        berths = self.common.berths
+        bundle = self.common.bundle_dir(launch.bundle) / "function"
+        await asyncio.to_thread(berths.fill, zygote.berth, bundle, launch.secrets)
+        socket_path = berths.replica_socket(launch.id)
+        with Parts(socket_path, self.common.files, launch) as parts:
             frame = encode(self._message(launch, variables))
             unsent = frame[parts.channel.send(frame) :]  # what is larger than the socket's buffer waits for its reader
             await zygote.launch(launch.function, launch.revision, parts.theirs)
-            given = bounds(launch, self.options, least_mib=MIN_POOLED_MEMORY_MIB)
+            given = bounds(launch, self.site.options, least_mib=MIN_POOLED_MEMORY_MIB)
             claim = Claim(
                 replica=launch.id,
                 zygote=zygote.id,
@@ -91,7 +85,7 @@ class PooledStarter:
                 notes=given.notes,
                 spare_log=parts.logs.spare,
             )
-            self.berths.write(claim)
+            berths.write(claim)
             record = pooled_record(claim, socket_path, launch.node)
             return Replica(record, claim=claim, zygote=zygote, channel=Channel(parts.take_channel(), unsent))
 
@@ -101,9 +95,9 @@ class PooledStarter:
             bundle=os.path.dirname(FUNCTION_DIR),
             variables={**variables, **launch.variables},
             secrets_dir=SECRETS_DIR if launch.secrets else None,
-            memory_mib=launch.limits.memory_mib if self.watches_memory else None,
+            memory_mib=None if self.site.limits_memory else launch.limits.memory_mib,
             processes=PROCESSES,
-            idle_end_seconds=self.idle_end_seconds,
+            idle_end_seconds=self.site.idle_end_seconds,
         )
 
 

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import structlog
 
 from pilotlight.core.errors import PilotlightError
-from pilotlight.providers.base import Pool
+from pilotlight.providers.background import Background
+from pilotlight.providers.base import Pool, Warm
 from pilotlight.providers.docker.berths import new_zygote_id
 from pilotlight.providers.docker.zygote import ContainerZygote
 
@@ -52,7 +53,8 @@ class _Group:
     wanted: dict[Pool, int] = field(default_factory=dict)
     """Spares, by the pools of this key; they differ in what they import."""
     zygotes: dict[str, ContainerZygote] = field(default_factory=dict)
-    making: int = 0
+    making: set[str] = field(default_factory=set)
+    """Ids of those that are being made."""
     waiting: list[Pool] = field(default_factory=list)
     """Those of launches that have found none."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -91,12 +93,10 @@ class Pools:
         self._make = make
         self._discard = discard
         self._groups: dict[Key, _Group] = {}
-        self._by_id: dict[str, _Group] = {}
         self._loop = asyncio.get_running_loop()
-        self._born: dict[str, float] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._background = Background("the spares' pools")
+        self._closed = self._left = False
         self._ever_greeted = False
         self._unheard = 0
         """Spares that said nothing, before the first that did."""
@@ -121,7 +121,7 @@ class Pools:
         finally:
             group.waiting.remove(pool)
         found.replica = replica
-        self._forget(group, found)
+        del group.zygotes[found.id]
         self._later(REFILL_SECONDS, group)
         return found, waited
 
@@ -157,11 +157,10 @@ class Pools:
         group = self._group(zygote.pool)
         if not group.wanted and group.unclaimed_since is None:
             group.unclaimed_since = self._loop.time()
-        self._know(group, zygote)
-        self._loop.call_later(HELLO_SECONDS, self._overdue, zygote)
+        self._expect(group, zygote)
 
     def greeted(self, zygote: ContainerZygote) -> None:
-        group = self._by_id.get(zygote.id)
+        group = self._group_of(zygote)
         self._ever_greeted, self.unusable = True, ""
         if group is not None:
             group.failures, group.not_before = 0, 0.0
@@ -170,11 +169,12 @@ class Pools:
 
     def gone(self, zygote: ContainerZygote, last_words: str) -> None:
         """A spare's container has ended."""
-        group = self._by_id.pop(zygote.id, None)
         zygote.close()
-        if group is None or group.zygotes.pop(zygote.id, None) is None:
+        group = self._group_of(zygote)
+        if group is None:
             return
-        if zygote.hello is None or self._loop.time() - self._born.pop(zygote.id, 0.0) < EARLY_SECONDS:
+        del group.zygotes[zygote.id]
+        if zygote.hello is None or self._loop.time() - zygote.began < EARLY_SECONDS:
             self._failed(group, f"its zygote ended at once: {last_words}" if last_words else "its zygote ended at once")
         else:
             self._later(FIRST_PAUSE, group)
@@ -186,10 +186,24 @@ class Pools:
                     return zygote
         return None
 
+    def is_making(self, zygote: str) -> bool:
+        return any(zygote in group.making for group in self._groups.values())
+
     def idle(self, pool: Pool) -> list[ContainerZygote]:
         """Spares that wait for a launch of it."""
         group = self._groups.get(_key(pool))
         return [] if group is None else [z for z in group.zygotes.values() if z.is_idle and z.covers(pool)]
+
+    def warm(self, pool: Pool) -> Warm:
+        if self.unusable:
+            return Warm(kind="none", why=self.unusable)
+        spares = self.idle(pool)
+        return Warm(
+            kind="container",
+            ready=len(spares),
+            memory_mib=sum(each.memory_mib for each in spares),
+            why="" if spares else "its spares are being made",
+        )
 
     def all(self) -> list[ContainerZygote]:
         return [zygote for group in self._groups.values() for zygote in group.zygotes.values()]
@@ -212,18 +226,16 @@ class Pools:
 
     def leave(self) -> None:
         self._close()
-        for task in tuple(self._tasks):
-            task.cancel()
+        self._left = True
+        self._background.leave()
         for zygote in self.all():
             zygote.close()
         self._groups.clear()
-        self._by_id.clear()
 
     async def stop(self) -> None:
         """No more are made; those under way are finished, so that the engine's list has them all."""
         self._close()
-        if self._tasks:
-            await asyncio.wait(tuple(self._tasks))
+        await self._background.finish()
 
     def _close(self) -> None:
         self._closed = True
@@ -236,10 +248,15 @@ class Pools:
             self._groups[key] = _Group(pool=replace(pool, preimports=()))
         return self._groups[key]
 
-    def _know(self, group: _Group, zygote: ContainerZygote) -> None:
+    def _group_of(self, zygote: ContainerZygote) -> _Group | None:
+        """None for one that is no spare, or is none any more."""
+        group = self._groups.get(_key(zygote.pool))
+        return group if group is not None and zygote.id in group.zygotes else None
+
+    def _expect(self, group: _Group, zygote: ContainerZygote) -> None:
+        """One more; it will greet."""
         group.zygotes[zygote.id] = zygote
-        self._by_id[zygote.id] = group
-        self._born[zygote.id] = self._loop.time()
+        self._loop.call_later(HELLO_SECONDS, self._overdue, zygote)
 
     def _coming(self, group: _Group) -> list[ContainerZygote]:
         return [each for each in group.zygotes.values() if each.covers(group.wish)]
@@ -254,46 +271,52 @@ class Pools:
         want = max(group.spares, len(group.waiting))
         if self._loop.time() < group.not_before:
             return
-        while len(good) + group.making < want:
-            group.making += 1
-            self._spawn(self._add(group, wish))
+        while len(good) + len(group.making) < want:
+            self._begin(group, wish)
         if group.unclaimed_since is None:
             idle = sum(each.hello is not None for each in good)
             poor = [each for each in group.zygotes.values() if each not in good]
             for zygote in (poor if idle >= group.spares else []) + good[want:]:
-                self._forget(group, zygote)
-                self._spawn(self._discard(zygote))
+                self._let_go(group, zygote)
 
-    def _forget(self, group: _Group, zygote: ContainerZygote) -> None:
-        group.zygotes.pop(zygote.id, None)
-        self._by_id.pop(zygote.id, None)
-        self._born.pop(zygote.id, None)
+    def _begin(self, group: _Group, pool: Pool) -> None:
+        id_ = new_zygote_id()
+        group.making.add(id_)
+        making = self._background.spawn(self._make_one(id_, pool))
+        making.add_done_callback(lambda done: self._made(group, id_, done))
 
-    async def _add(self, group: _Group, pool: Pool) -> None:
+    async def _make_one(self, id_: str, pool: Pool) -> ContainerZygote | str:
+        """One more, or why there is none."""
         try:
             async with self._room:
-                zygote = await self._make(new_zygote_id(), pool)
+                return await self._make(id_, pool)
         except PilotlightError as error:
-            group.making -= 1
-            self._failed(group, error.detail)
-            return
+            return error.detail
         except Exception as error:  # whatever it was, it is not tried again at once
-            group.making -= 1
-            self._failed(group, str(error) or repr(error))
+            return str(error) or repr(error)
+
+    def _made(self, group: _Group, id_: str, done: "asyncio.Task[ContainerZygote | str]") -> None:
+        group.making.discard(id_)
+        if done.cancelled():
             return
-        except BaseException:
-            group.making -= 1
-            raise
-        group.making -= 1
-        self._know(group, zygote)
-        self._loop.call_later(HELLO_SECONDS, self._overdue, zygote)
-        if zygote.hello is not None:  # it was quicker than the engine's answer
-            self.greeted(zygote)
+        found = done.result()
+        if isinstance(found, str):
+            self._failed(group, found)
+        elif self._left:
+            found.close()
+        else:
+            self._expect(group, found)
+            if found.hello is not None:  # it was quicker than the engine's answer
+                self.greeted(found)
+
+    def _let_go(self, group: _Group, zygote: ContainerZygote) -> None:
+        del group.zygotes[zygote.id]
+        self._background.spawn(self._discard(zygote))
 
     def _overdue(self, zygote: ContainerZygote) -> None:
         """Where not one has ever come through, mounted sockets do not work: an engine in a virtual machine, or one that
         labels files (SELinux)."""
-        group = self._by_id.get(zygote.id)
+        group = self._group_of(zygote)
         if group is None or zygote.hello is not None or self._closed:
             return
         why = f"its zygote said nothing for {HELLO_SECONDS:g} s"
@@ -304,8 +327,7 @@ class Pools:
         self._lose(group, zygote, why)
 
     def _lose(self, group: _Group, zygote: ContainerZygote, why: str) -> None:
-        self._forget(group, zygote)
-        self._spawn(self._discard(zygote))
+        self._let_go(group, zygote)
         self._failed(group, why)
 
     def _failed(self, group: _Group, why: str) -> None:
@@ -319,16 +341,6 @@ class Pools:
 
     def _later(self, seconds: float, group: _Group) -> None:
         self._loop.call_later(seconds, self._refill, group)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not self._closed:
-            log.warning("spare container", reason=repr(error))
 
 
 def _key(pool: Pool) -> Key:

@@ -1,10 +1,8 @@
 """The Docker provider: replicas are containers on one engine or several, each of which is a node."""
 
 import asyncio
-import hashlib
-import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,19 @@ from pilotlight.config import Settings
 from pilotlight.core.errors import PilotlightError, StartFailed
 from pilotlight.core.spec import FunctionKey
 from pilotlight.engine.about import lacks
+from pilotlight.engine.claims import owner_of
 from pilotlight.engine.client import connect
 from pilotlight.engine.failures import Refused
+from pilotlight.providers.background import Background
 from pilotlight.providers.base import Event, Gateway, Launch, LogLine, Node, Pool, Running, Usage, Warm
 from pilotlight.providers.docker.berths import Berths
 from pilotlight.providers.docker.containers import Record
-from pilotlight.providers.docker.engine_node import CONNECT_SECONDS, Common, EngineNode
+from pilotlight.providers.docker.engine_node import CONNECT_SECONDS, EngineNode
 from pilotlight.providers.docker.engines import engines_of
 from pilotlight.providers.docker.folders import Folders
 from pilotlight.providers.docker.logs import Follower, merged
 from pilotlight.providers.docker.replica import Replica
+from pilotlight.providers.docker.site import Common
 from pilotlight.providers.process.logfiles import LogFiles
 from pilotlight.providers.process.probe import ask_ready
 from pilotlight.providers.process.records import check_id
@@ -67,7 +68,7 @@ class DockerProvider:
         self._prepared: dict[Pool, int] = {}
         self._followers: dict[FunctionKey, set[Follower]] = {}
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()  # at most two for each replica
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background("the docker provider")
         self._closing = False
 
     async def nodes(self) -> Sequence[Node]:
@@ -99,7 +100,7 @@ class DockerProvider:
         if (given := self._settings.docker.gateway) is not None:
             return Gateway(url=given.rstrip("/"))
         found = self._nodes.get(node)
-        door = None if found is None else await found.networks.gateway(namespace)
+        door = None if found is None else await found.site.networks.gateway(namespace)
         return Gateway(door=door, why="" if door else "this machine is not the gateway of the containers' network")
 
     async def pin(self, image: str, secrets: Mapping[str, bytes]) -> str:
@@ -107,9 +108,9 @@ class DockerProvider:
         asked first; the others get the same bytes when they need them."""
         nodes = self._opened()
         for node in nodes:
-            if await node.images.has(image):
-                return await node.images.pin(image, secrets)
-        return await nodes[0].images.pin(image, secrets)
+            if await node.site.images.has(image):
+                return await node.site.images.pin(image, secrets)
+        return await nodes[0].site.images.pin(image, secrets)
 
     async def start(self, launch: Launch) -> Running:
         if self._closing:
@@ -177,7 +178,7 @@ class DockerProvider:
             waiting = {spare.pool.namespace for spare in node.pools.all()}
             if namespace not in used | waiting and not node.starting:
                 with suppress(PilotlightError):
-                    await node.networks.drop(namespace)
+                    await node.site.networks.drop(namespace)
 
     async def open(self) -> None:
         self._folders.claim()
@@ -186,17 +187,15 @@ class DockerProvider:
             self._files.expect(claim.function, claim.replica, claim.spare_log)
         await asyncio.to_thread(self._files.begin)
         away = await self._join_all(engines_of(self._settings.docker))
-        replicas = {replica.id for replica in self._replicas()}
-        zygotes = {each.zygote.id for each in self._replicas() if each.zygote is not None}
-        zygotes |= {spare.id for node in self._nodes.values() for spare in node.pools.all()}
-        standbys = {each.claim.zygote for each in self._replicas() if each.claim is not None}
-        standbys |= {each for node in self._nodes.values() for each in node.standbys.ids()}
-        self._folders.sweep(replicas | zygotes | standbys)
-        self._berths.sweep(zygotes | standbys)
-        self._spawn(self._guard())
-        self._spawn(self._give_word())
+        containers = {each.claim.zygote for each in self._replicas() if each.claim is not None}
+        for node in self._nodes.values():
+            containers |= {spare.id for spare in node.pools.all()} | node.standbys.ids()
+        self._folders.sweep(containers | {replica.id for replica in self._replicas()})
+        self._berths.sweep(containers)
+        self._background.every(GUARD_SECONDS, self._guard)
+        self._background.every(WORD_SECONDS, self._give_word)
         for name, url in away:
-            self._spawn(self._join_later(name, url))
+            self._background.spawn(self._join_later(name, url))
 
     async def close(self, *, keep: bool) -> None:
         self._closing = True
@@ -229,8 +228,14 @@ class DockerProvider:
     async def _join(self, name: str, url: str | None, *, late: bool = False) -> None:
         """`late`: what runs there belongs to nobody, since it was not there when the others were asked."""
         options = self._settings.docker
-        engine = await asyncio.to_thread(connect, url, call_seconds=options.call_seconds, config=options.config)
-        version, about = await engine.call(lambda client: (client.version(), client.info()))
+        engine = await asyncio.to_thread(
+            connect, url, call_seconds=options.call_seconds, config=options.config, owner=self._common.owner
+        )
+        try:
+            version, about = await engine.call(lambda client: (client.version(), client.info()))
+        except BaseException:
+            engine.close()
+            raise
         node = EngineNode(name, engine, about, self._common, init=has_init(version))
         try:
             await node.open(late=late)
@@ -266,9 +271,7 @@ class DockerProvider:
         return starting | {each.id for each in self._replicas() if each.record.function == function}
 
     async def _settle(self, function: FunctionKey) -> None:
-        ending = [
-            node.ending[each] for node in self._opened() for each in node.ending if node.burial.of(each) == function
-        ]
+        ending = [each.done for node in self._opened() for each in node.ending.values() if each.function == function]
         if ending:
             await asyncio.wait(ending, timeout=SETTLE_SECONDS)
 
@@ -283,32 +286,22 @@ class DockerProvider:
             follower.add(self._nodes[replica.record.node].logs, replica.record, 0.0)
 
     async def _guard(self) -> None:
-        while True:
-            await asyncio.sleep(GUARD_SECONDS)
-            for node in self._nodes.values():
-                node.pools.settle()
-                node.standbys.settle()
-            pooled = [each for each in self._replicas() if each.is_pooled]
-            paths = [self._files.path(each.record.function, each.id) for each in pooled]
-            await asyncio.to_thread(self._files.settle)
-            await asyncio.to_thread(self._files.guard, paths)
+        for node in self._nodes.values():
+            node.pools.settle()
+            node.standbys.settle()
+        pooled = [each for each in self._replicas() if each.is_pooled]
+        paths = [self._files.path(each.record.function, each.id) for each in pooled]
+        await asyncio.to_thread(self._files.settle)
+        await asyncio.to_thread(self._files.guard, paths)
 
     async def _give_word(self) -> None:
-        while True:
-            await asyncio.sleep(WORD_SECONDS)
-            mute = [each for each in self._replicas() if each.is_pooled and each.wire is None]
-            paths = [each.record.address.removeprefix("unix:") for each in mute]
-            await asyncio.gather(*(ask_ready(path, seconds=5) for path in paths))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        mute = [each for each in self._replicas() if each.is_pooled and each.wire is None]
+        paths = [each.record.address.removeprefix("unix:") for each in mute]
+        await asyncio.gather(*(ask_ready(path, seconds=5) for path in paths))
 
     def _leave(self) -> None:
         """Let go of everything and leave it running; what was being done is left in the middle."""
-        for task in tuple(self._tasks):
-            task.cancel()
+        self._background.leave()
         for follower in [each for found in self._followers.values() for each in found]:
             follower.close()
         for node in self._nodes.values():
@@ -333,8 +326,3 @@ def has_init(version: Mapping[str, Any]) -> bool:
     """An engine without one says so by leaving its version out."""
     parts = {part.get("Name"): part.get("Version") for part in version.get("Components") or []}
     return parts.get("docker-init") not in (None, "", "N/A")
-
-
-def owner_of(data_dir: Path) -> str:
-    """Which server's a container is: several may share an engine."""
-    return hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:10]

@@ -1,20 +1,18 @@
 """Making and removing the containers of a pool."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from pilotlight.config import DockerSettings
 from pilotlight.core.errors import PilotlightError, StartFailed
-from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused, start_failure
 from pilotlight.providers.base import Pool
 from pilotlight.providers.docker.berths import Berth, Berths
 from pilotlight.providers.docker.logs import parse_frames
 from pilotlight.providers.docker.pool_containers import name_of_spare, spare_creation
-from pilotlight.providers.docker.starting import lost_network
-from pilotlight.providers.docker.surroundings import Images, Networks
+from pilotlight.providers.docker.site import Site
+from pilotlight.providers.docker.usage import read_usage
 from pilotlight.providers.docker.zygote import ContainerZygote
 from pilotlight.providers.process.messages import ChildEnded
 
@@ -24,64 +22,33 @@ LAST_LINES = 3
 class Spares:
     def __init__(
         self,
-        *,
-        engine: Engine,
-        node: str,
-        owner: str,
-        images: Images,
-        networks: Networks,
+        site: Site,
         berths: Berths,
-        options: DockerSettings,
-        idle_end_seconds: float,
+        *,
         greeted: Callable[[ContainerZygote], None],
         ended: Callable[[ContainerZygote, ChildEnded], None],
     ) -> None:
-        self._engine = engine
-        self._node = node
-        self._owner = owner
-        self._images = images
-        self._networks = networks
+        """Both are passed on from zygotes, see there."""
+        self._site = site
         self._berths = berths
-        self._options = options
-        self._idle_end_seconds = idle_end_seconds
         self._greeted = greeted
         self._ended = ended
-        self._making: set[str] = set()
-
-    def is_making(self, zygote: str) -> bool:
-        return zygote in self._making
 
     async def make(self, zygote: str, pool: Pool) -> ContainerZygote:
         """A container that runs. StartFailed or RevisionFailed; then nothing of it is left."""
-        self._making.add(zygote)
-        try:
-            return await self._make(zygote, pool)
-        finally:
-            self._making.discard(zygote)
-
-    async def _make(self, zygote: str, pool: Pool) -> ContainerZygote:
         try:
             berth = await asyncio.to_thread(self._berths.make, zygote)
-        except OSError as error:
-            raise StartFailed(f"no spare container was made: {error.strerror or error}") from error
-        try:
             made = self.meet(berth, pool)
         except OSError as error:
             await asyncio.to_thread(self._berths.drop, zygote)
             raise StartFailed(f"no spare container was made: {error.strerror or error}") from error
         try:
-            try:
-                made.container = await self._create(berth, pool)
-                await self._run(made)
-            except Refused as refused:
-                if not lost_network(refused):
-                    raise
-                self._networks.forget()  # it was pruned since we made it
-                await self._remove(name_of_spare(self._owner, zygote))
-                made.container = await self._create(berth, pool)
-                await self._run(made)
-        except BaseException as error:
-            await asyncio.shield(self.discard(made))
+            await self._site.in_network(lambda: self._run(made), lambda: self._site.remove(self._name(zygote)))
+        except asyncio.CancelledError:  # the provider leaves; the next one finds what there is of it
+            made.close()
+            raise
+        except Exception as error:
+            await self.discard(made)
             if isinstance(error, Refused):
                 raise start_failure(pool.image or "", error) from error
             raise
@@ -91,48 +58,57 @@ class Spares:
         """Somebody who listens at the container's socket."""
         return ContainerZygote(berth, pool, greeted=self._greeted, ended=self._ended)
 
-    async def discard(self, zygote: ContainerZygote) -> None:
-        """It goes, with all that belongs to it. An engine that is away has it removed when it is back: nobody knows it
-        then."""
+    def discard(self, zygote: ContainerZygote) -> Coroutine[Any, Any, None]:
+        """It goes: its sockets at once, all else that belongs to it when this is awaited. An engine that is away has it
+        removed when it is back: nobody knows it then."""
         zygote.close()
-        with suppress(PilotlightError):
-            await self._remove(zygote.container or name_of_spare(self._owner, zygote.id))
-        await asyncio.to_thread(self._berths.drop, zygote.id)
+        return self._discard(zygote)
+
+    async def measure(self, zygote: ContainerZygote) -> None:
+        """Once, since it does nothing; an engine may take a second to say it."""
+        with suppress(Refused, PilotlightError):
+            usage = await self._site.engine.call(lambda client: read_usage(client, zygote.container), slow=True)
+            zygote.memory_mib = 0.0 if usage is None else usage.memory_mib
 
     def last_words(self, zygote: ContainerZygote) -> str:
         """The end of what it printed, in one line. Blocks."""
-        frames = self._engine.frames(zygote.container, stdout="1", stderr="1", follow="0", tail="10")
+        frames = self._site.engine.frames(zygote.container, stdout="1", stderr="1", follow="0", tail="10")
         try:
             lines = [line.text.strip() for line in parse_frames(frames, "") if line.text.strip()]
         finally:
             frames.close()
         return " | ".join(lines[-LAST_LINES:])[:500]
 
-    async def _create(self, berth: Berth, pool: Pool) -> str:
-        image = await self._images.ensure(pool.image or "")
-        network, _published = await self._networks.ensure(pool.namespace)
-        body = spare_creation(
-            pool,
-            berth,
-            image,
-            owner=self._owner,
-            node=self._node,
-            network=network,
-            idle_end_seconds=self._idle_end_seconds,
-            options=self._options,
-        )
-        made = await self._engine.call(
-            self._engine.post("/containers/create", body, name=name_of_spare(self._owner, berth.id))
-        )
-        return str(made["Id"])
+    async def _discard(self, zygote: ContainerZygote) -> None:
+        with suppress(PilotlightError):
+            await self._site.remove(zygote.container or self._name(zygote.id))
+        await asyncio.to_thread(self._berths.drop, zygote.id)
 
     async def _run(self, zygote: ContainerZygote) -> None:
+        zygote.container = await self._create(zygote)
+
         def verb(client: Any) -> int:
             client.start(zygote.container)
             return int(client.inspect_container(zygote.container)["State"]["Pid"])
 
-        zygote.first_pid = await self._engine.call(verb)
+        zygote.first_pid = await self._site.engine.call(verb)
+        zygote.began = asyncio.get_running_loop().time()
 
-    async def _remove(self, container: str) -> None:
-        with suppress(Refused):  # there is none, or it is being removed
-            await self._engine.call(lambda client: client.remove_container(container, force=True, v=True))
+    async def _create(self, zygote: ContainerZygote) -> str:
+        site, pool = self._site, zygote.pool
+        image = await site.images.ensure(pool.image or "")
+        network, _published = await site.networks.ensure(pool.namespace)
+        body = spare_creation(
+            pool,
+            zygote.berth,
+            image,
+            owner=site.owner,
+            node=site.node,
+            network=network,
+            idle_end_seconds=site.idle_end_seconds,
+            options=site.options,
+        )
+        return await site.create(self._name(zygote.id), body)
+
+    def _name(self, zygote: str) -> str:
+        return name_of_spare(self._site.owner, zygote)

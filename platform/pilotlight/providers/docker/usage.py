@@ -1,9 +1,8 @@
-"""The two questions of resources that are asked of a running container; in threads."""
+"""What a running container uses, as its engine counts it; in threads."""
 
 from typing import TYPE_CHECKING, Any
 
 from pilotlight.providers.base import Usage
-from pilotlight.providers.docker.containers import CPU_PERIOD
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -29,12 +28,3 @@ def usage_of(stats: dict[str, Any]) -> Usage | None:
     idle = details.get("total_inactive_file", details.get("inactive_file", 0))
     nanoseconds = stats["cpu_stats"]["cpu_usage"]["total_usage"]
     return Usage(cpu_seconds=nanoseconds / 1e9, memory_mib=max(0, memory["usage"] - idle) / 2**20)
-
-
-def limit_memory(client: "APIClient", container: str, mib: int) -> None:
-    """Memory and swap together: one alone is refused when it passes the other."""
-    client.update_container(container, mem_limit=mib * 2**20, memswap_limit=mib * 2**20)
-
-
-def limit_cpu(client: "APIClient", container: str, milli: int) -> None:
-    client.update_container(container, cpu_period=CPU_PERIOD, cpu_quota=milli * CPU_PERIOD // 1000)

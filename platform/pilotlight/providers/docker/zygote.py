@@ -50,6 +50,8 @@ class ContainerZygote:
         self._tell_greeted = greeted
         self._tell_ended = ended
         self._loop = asyncio.get_running_loop()
+        self.began = self._loop.time()
+        """When its container was started, or was found running; by the loop's clock."""
         self._wire: Wire | None = None
         self._answer: asyncio.Future[Launched] | None = None
         self._closed = False

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import structlog
 
 from pilotlight.core.errors import StartFailed
+from pilotlight.providers.background import Background
 from pilotlight.providers.base import Pool
 from pilotlight.providers.process import procfs
 from pilotlight.providers.process.messages import Hello
@@ -45,7 +46,6 @@ class _Group:
     """Spares, by the set of preimports that they were asked for with."""
     current: Zygote | None = None
     starting: asyncio.Task[Zygote] | None = None
-    starting_pool: Pool | None = None
     failures: int = 0
     not_before: float = 0.0
     last_words: str = ""
@@ -76,7 +76,7 @@ class Pools:
         self._gone = gone
         self._groups: dict[Key, _Group] = {}
         self._zygotes: dict[str, Zygote] = {}
-        self._tasks: set[asyncio.Task[Zygote]] = set()
+        self._background = Background("the zygotes' pools")
         self._dismissed: list[socket.socket] = []
 
     def by_id(self, zygote: str) -> Zygote | None:
@@ -150,8 +150,7 @@ class Pools:
 
     def leave(self) -> None:
         """Everything runs on."""
-        for task in self._tasks:
-            task.cancel()
+        self._background.leave()
         for zygote in self._zygotes.values():
             zygote.leave()
         for control in self._dismissed:
@@ -160,8 +159,7 @@ class Pools:
         self._groups.clear()
 
     async def end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self._background.leave()
         self._groups.clear()
         await asyncio.gather(*(zygote.end() for zygote in self.all()))
         self.leave()
@@ -174,19 +172,10 @@ class Pools:
         if group.starting is None:
             have = group.current.pool.preimports if group.current is not None else ()
             wanted = {*pool.preimports, *have, *(name for names in group.wanted for name in names)}
-            task = asyncio.get_running_loop().create_task(
-                self._start_zygote(group, replace(pool, preimports=tuple(sorted(wanted))))
-            )
-            group.starting = task
-            self._tasks.add(task)
-            task.add_done_callback(lambda done: self._started(group, done))
+            richer = replace(pool, preimports=tuple(sorted(wanted)))
+            group.starting = self._background.spawn(self._start_zygote(group, richer))
+            group.starting.add_done_callback(lambda _done: setattr(group, "starting", None))
         return group.starting
-
-    def _started(self, group: _Group, task: asyncio.Task[Zygote]) -> None:
-        self._tasks.discard(task)
-        group.starting = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("zygote not started", reason=str(error))
 
     async def _start_zygote(self, group: _Group, pool: Pool) -> Zygote:
         await self._wait_out(group)

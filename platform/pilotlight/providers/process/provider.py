@@ -2,10 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 import structlog
@@ -13,6 +12,7 @@ import structlog
 from pilotlight.config import Sandbox, Settings
 from pilotlight.core.errors import StartFailed
 from pilotlight.core.spec import FunctionKey
+from pilotlight.providers.background import Background
 from pilotlight.providers.base import Ended, Event, Gateway, Launch, LogLine, Node, Pool, Running, Usage, Warm
 from pilotlight.providers.process import cgroups, procfs
 from pilotlight.providers.process.adoption import adopt, await_readiness, learn_readiness
@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 WORD_SECONDS = 60.0
 """Adopted replicas hear this often that there is a control plane; the others have it at the end of their channel."""
 SETTLE_SECONDS = 0.05
+"""From a start to what of it can wait: the replica has the processor to itself first."""
 UNSAID = ("signal", "exit", "lost", "killed")
 """Ends that a replica could not tell its log."""
 GUARD_SECONDS = 1.0
@@ -79,16 +80,16 @@ class ProcessProvider:
             settings=settings,
             make=self._make,
         )
+        self._nodes = (_this_machine(),)
         self._replicas: dict[str, Replica] = {}
         self._starting: dict[str, asyncio.Task[Replica]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background("the process provider")
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()  # at most two for each replica
-        self._settling = False
+        self._settling: asyncio.TimerHandle | None = None
         self._closing = False
 
     async def nodes(self) -> Sequence[Node]:
-        cores = len(os.sched_getaffinity(0))
-        return (Node(name="local", cpu_milli=cores * 1000, memory_mib=psutil.virtual_memory().total // 2**20),)
+        return self._nodes
 
     async def prepare(self, pool: Pool, count: int) -> None:
         await self._pools.prepare(pool, count)
@@ -112,9 +113,8 @@ class ProcessProvider:
             return found.running()
         task = self._starting.get(launch.id)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._starter.start(launch))
-            self._starting[launch.id] = task
-            task.add_done_callback(lambda done: self._started(launch.id, done))
+            task = self._starting[launch.id] = self._background.spawn(self._starter.start(launch), awaited=True)
+            task.add_done_callback(lambda _done: self._started(launch.id))
         # Half a start helps nobody: when the caller is cancelled it is finished, and found by its id.
         return (await asyncio.shield(task)).running()
 
@@ -155,8 +155,8 @@ class ProcessProvider:
                 group.create_task(self._learn(replica))
         if self._groups is not None:
             await asyncio.to_thread(self._groups.sweep, set(self._replicas))
-        self._spawn(self._give_word())
-        self._spawn(self._guard())
+        self._background.every(WORD_SECONDS, self._give_word)
+        self._background.every(GUARD_SECONDS, self._guard)
 
     async def close(self, *, keep: bool) -> None:
         self._closing = True
@@ -194,9 +194,9 @@ class ProcessProvider:
             replica.zygote.forget(replica.id)
             self._pools.release(replica.zygote)
         running = {other.id for other in self._replicas.values() if other.record.function == function}
-        self._spawn(asyncio.to_thread(self._logs.prune, function, running | set(self._starting)))
+        self._background.in_thread(self._logs.prune, function, running | set(self._starting))
         if replica.group is not None:
-            self._spawn(asyncio.to_thread(replica.group.remove))
+            self._background.in_thread(replica.group.remove)
 
     def _status_known(self, zygote: Zygote, replica: str) -> None:
         found = self._replicas.get(replica)
@@ -212,43 +212,29 @@ class ProcessProvider:
 
     # In the background
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _learn(self, replica: Replica) -> None:
         if not await learn_readiness(replica):
-            self._spawn(await_readiness(replica))
+            self._background.spawn(await_readiness(replica))
 
     async def _give_word(self) -> None:
-        while True:
-            await asyncio.sleep(WORD_SECONDS)
-            mute = [replica for replica in self._replicas.values() if not replica.has_channel]
-            await asyncio.gather(*(ask_ready(replica.record.socket, seconds=5) for replica in mute))
-            self._pools.settle()
+        mute = [replica for replica in self._replicas.values() if not replica.has_channel]
+        await asyncio.gather(*(ask_ready(replica.record.socket, seconds=5) for replica in mute))
+        self._pools.settle()
 
     async def _guard(self) -> None:
-        while True:
-            await asyncio.sleep(GUARD_SECONDS)
-            for replica in tuple(self._replicas.values()):
-                replica.check_memory()
-            paths = [self._logs.path(each.record.function, each.id) for each in self._replicas.values()]
-            await asyncio.to_thread(self._logs.guard, paths)
+        for replica in tuple(self._replicas.values()):
+            replica.check_memory()
+        paths = [self._logs.path(each.record.function, each.id) for each in self._replicas.values()]
+        await asyncio.to_thread(self._logs.guard, paths)
 
-    def _started(self, replica: str, task: asyncio.Task[Replica]) -> None:
+    def _started(self, replica: str) -> None:
         del self._starting[replica]
-        if not task.cancelled():
-            task.exception()  # a caller that was cancelled does not collect it
-        if not self._settling and not self._closing:
-            self._settling = True
-            self._spawn(self._settle_logs())
+        if self._settling is None and not self._closing:
+            self._settling = asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._settle_logs)
 
-    async def _settle_logs(self) -> None:
-        """Once the replica has had the processor to itself."""
-        await asyncio.sleep(SETTLE_SECONDS)
-        self._settling = False
-        await asyncio.to_thread(self._logs.settle)
+    def _settle_logs(self) -> None:
+        self._settling = None
+        self._background.spawn(asyncio.to_thread(self._logs.settle))
 
     async def _end_all(self) -> None:
         """Replicas in their grace, then what they came from; with that dies what was being started."""
@@ -262,8 +248,9 @@ class ProcessProvider:
 
     def _leave(self) -> None:
         """Let go of everything and leave it running; what was being started is left in the middle."""
-        for task in (*self._starting.values(), *self._tasks):
-            task.cancel()
+        self._background.leave()
+        if self._settling is not None:
+            self._settling.cancel()
         for replica in self._replicas.values():
             replica.leave()
         self._replicas.clear()
@@ -272,3 +259,8 @@ class ProcessProvider:
 
     def _user(self) -> int:
         return os.getuid() if self._sandbox.uid is None else self._sandbox.uid
+
+
+def _this_machine() -> Node:
+    cores = len(os.sched_getaffinity(0))
+    return Node(name="local", cpu_milli=cores * 1000, memory_mib=psutil.virtual_memory().total // 2**20)
