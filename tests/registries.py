@@ -1,6 +1,5 @@
 """A real registry (Debian's docker-registry) for tests: plain, with a password, or with a certificate of its own."""
 
-import datetime
 import ipaddress
 import json
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.certificates import certificate
 from tests.engines import missing
 from tests.harness import free_port, wait_for
 
@@ -61,8 +61,8 @@ class Registry:
         self._process: subprocess.Popen[bytes] | None = None
         http: dict[str, Any] = {"addr": self.address, "secret": "of the tests"}
         if tls:
-            certificate(folder, host)
-            http["tls"] = {"certificate": str(folder / "tls.crt"), "key": str(folder / "tls.key")}
+            both = str(certificate(folder / "tls.pem", host))
+            http["tls"] = {"certificate": both, "key": both}
         settings: dict[str, Any] = {
             "version": "0.1",
             "log": {"level": "info"},
@@ -140,30 +140,3 @@ class Registry:
             headers = headers | {"Authorization": "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode()}
         scheme = "https" if self._tls else "http"
         return urllib.request.Request(f"{scheme}://{self.address}{path}", headers=headers, method=method)
-
-
-def certificate(folder: Path, host: str) -> None:
-    """Signed by nobody but itself."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a registry of the tests")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "tls.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "tls.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )

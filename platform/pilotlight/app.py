@@ -12,7 +12,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from pilotlight.api.auth import Credentials
 from pilotlight.api.server import make_app, serving
 from pilotlight.builder.builder import Builder
 from pilotlight.builder.docker import ImageBuilder, build_arguments
-from pilotlight.builder.image_functions import ImageFunctions, owner_of_builds
+from pilotlight.builder.image_functions import ImageFunctions
 from pilotlight.builder.image_push import BundlePushes
 from pilotlight.builder.index import index_settings
 from pilotlight.builder.interpreter import choose_interpreter, ensure_reachable
@@ -33,10 +33,12 @@ from pilotlight.builder.layer import ensure_layer
 from pilotlight.config import Sandbox, Settings, build_sandbox, claim_private_dir, sandbox_user
 from pilotlight.control.plane import ControlPlane
 from pilotlight.core.errors import InvalidSetting, PilotlightError
-from pilotlight.engine import Engine, connect
+from pilotlight.engine import Engine, address_of, connect
+from pilotlight.engine.claims import owner_of
 from pilotlight.log_lines import log_to_stderr
 from pilotlight.providers.base import Provider
 from pilotlight.providers.docker import DockerProvider
+from pilotlight.providers.docker.engines import engines_of
 from pilotlight.providers.process import cgroups
 from pilotlight.providers.process.provider import ProcessProvider
 from pilotlight.store.counts import CountTable
@@ -109,7 +111,11 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Store, Builder, Prov
     python = await choose_interpreter(settings.python, sandbox)
     layer = await ensure_layer(settings.data_dir)
     of_images = settings.provider == "docker"
-    chosen = partial(ImageFunctions, images=partial(_images, settings, layer)) if of_images else Builder
+    chosen = (
+        partial(ImageFunctions, images=partial(_images, settings, layer), further=_further(settings))
+        if of_images
+        else Builder
+    )
     builder = chosen(
         settings=settings.build,
         data_dir=settings.data_dir,
@@ -142,22 +148,30 @@ def _processes(settings: Settings, sandbox: Sandbox, layer: Path, builder: Build
     )
 
 
-async def _engine(settings: Settings) -> Engine:
+async def _engine(settings: Settings, url: str | None) -> Engine:
     """At the first build or push: what talks to an engine connects again by itself later on."""
-    docker = settings.docker
-    return await asyncio.to_thread(connect, docker.url, call_seconds=docker.call_seconds, config=docker.config)
+    docker, owner = settings.docker, owner_of(settings.data_dir)
+    return await asyncio.to_thread(connect, url, call_seconds=docker.call_seconds, config=docker.config, owner=owner)
+
+
+def _further(settings: Settings) -> Mapping[str, Callable[[], Awaitable[Engine]]]:
+    """The engines that are nodes and build nothing."""
+    builds = address_of(settings.docker.url)
+    return {
+        node: partial(_engine, settings, url) for node, url in engines_of(settings.docker) if address_of(url) != builds
+    }
 
 
 async def _images(settings: Settings, layer: Path) -> ImageBuilder:
     return ImageBuilder(
-        await _engine(settings),
+        await _engine(settings, settings.docker.url),
         runtime=layer,
         index=index_settings(os.environ),
         network=settings.docker.build_network,
         arguments=build_arguments(settings.build.arguments),
         timeout_seconds=settings.build.timeout_seconds,
         buildkit=settings.build.buildkit == "auto",
-        owner=owner_of_builds(settings.data_dir),
+        owner=owner_of(settings.data_dir),
     )
 
 
@@ -172,7 +186,7 @@ async def _api(settings: Settings, plane: ControlPlane, provider: Provider, buil
         staging_dir=settings.data_dir / "staging",
         upload_limit_mib=settings.build.upload_limit_mib,
         public_url=settings.gateway,
-        pusher=BundlePushes(partial(_engine, settings), builder.bundle) if of_images else None,
+        pusher=BundlePushes(partial(_engine, settings, settings.docker.url), builder.bundle) if of_images else None,
     )
     async with serving(app, settings.api_socket):
         yield

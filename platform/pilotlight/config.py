@@ -112,11 +112,12 @@ class ControlSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskSettings:
-    """What can be made again (bundles, environments, caches, images that were built) is removed when it takes too much
-    room; what a function refers to never is. Logs have their own bounds."""
+    """What can be made again (bundles, environments, caches, images that were built or pulled) is removed when it takes
+    too much room; what a function refers to never is. Logs have their own bounds."""
 
     budget_mib: int = 20 * 1024
-    """Some twenty environments with a deep-learning framework, or thousands of small ones."""
+    """Some twenty environments with a deep-learning framework, or thousands of small ones. What was made from source
+    and what the engine that builds has pulled for it share it; each further engine has as much for what it pulled."""
 
     free_mib: int = 1024
     """What is not referenced goes, also within the budget, when less than this (or a twentieth of a small disk) is

@@ -17,6 +17,14 @@ ROWS = (
         "Correct `image:` in stack.yaml, or push it (faasctl push, where it was built), then: faasctl up",
     ),
     Row(
+        "image-not-here", 503, 1,
+        "The Docker engine has no image of this name, and the registry that it would be from could not be asked.",
+        "A name that is misspelt, or an image that is on another machine. A name without a registry's is looked for on "
+        "the engine first, and then at Docker Hub.",
+        "Correct `image:` (`docker image ls` on the engine's machine shows what there is), or see that the engine "
+        "reaches the registry; then: faasctl up",
+    ),
+    Row(
         "image-gone", 422, 1,
         "An image that was built here is not on the Docker engine any more.",
         "Somebody removed it (`docker rmi`, `docker system prune --all`), or the engine lost it. No registry has it.",
@@ -92,7 +100,8 @@ ROWS = (
     Row(
         "registry-login", 422, 1,
         "The registry wants a login, or refused the one that it was given.",
-        "A private registry without credentials, a wrong password, or a token that has expired (some last 12 hours).",
+        "A private registry without credentials, a wrong password, or a token that has expired (some last 12 hours). "
+        "It is not the password of the Pilotlight server, which `faasctl login` stores.",
         "Log in again: `docker login REGISTRY`, for a push where you type it, for a pull as the server's user.",
     ),
     Row(
@@ -148,7 +157,7 @@ ROWS = (
     ),
     Row(
         "docker-config-unreadable", 0, 4,
-        "The logins of Docker's configuration cannot be read.",
+        "The registries' logins in Docker's configuration cannot be read.",
         "~/.docker/config.json (or $DOCKER_CONFIG/config.json) is not JSON, or the helper program that it names for "
         "this registry is missing or failed.",
         "Correct the file or install the helper; `docker login REGISTRY` writes a new login.",

@@ -19,10 +19,10 @@ ROWS = (
     Row(
         "import-failed", 422, 1,
         "The handler imports something that is not there.",
-        "A package that is missing from requirements.txt (the name on the index may differ from the import's), or "
-        "a module outside of the function's folder.",
-        "Add the package to the function's requirements.txt, or the folder to `configuration: copy:`, then: "
-        "faasctl up",
+        "A package that is missing from requirements.txt (the name on the index may differ from the import's) or, in "
+        "JavaScript, from package.json; or a module outside of the function's folder.",
+        "Add the package to the function's requirements.txt or package.json, or the folder to `configuration: copy:`, "
+        "then: faasctl up",
     ),
     Row(
         "load-failed", 422, 1,
@@ -45,7 +45,8 @@ ROWS = (
     Row(
         "crashed-at-start", 422, 1,
         "A replica ended before it was ready.",
-        "The process was left (sys.exit, os._exit) or crashed in native code while the handler loaded.",
+        "The process was left (sys.exit, os._exit) or crashed in native code while the handler loaded; or a "
+        "container's command ended by itself, where it must be a server that stays, on port 8080.",
         "Its last words are in the error and in: faasctl logs NAME",
     ),
     Row(

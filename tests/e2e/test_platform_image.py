@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from pilotlight.engine.claims import owner_of
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused
 from pilotlight.providers.docker.containers import OWNER
-from pilotlight.providers.docker.provider import owner_of
 from tests.engines import docker_engine, missing
 from tests.harness import ROOT, Answer, Server, free_port, wait_for
 

@@ -1,31 +1,26 @@
 """POST /api/v1/builds: source in, progress out line by line, and at the end a reference that can be deployed."""
 
-import asyncio
 import base64
 import binascii
 import re
-import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
 
-from pilotlight.api.answers import Problem
 from pilotlight.api.endpoints import Endpoint, Stream, Upload
-from pilotlight.api.feed import Feed, end
-from pilotlight.api.problems import as_problem
+from pilotlight.api.feed import FailedEvent, Places, ProgressEvent, answer_with_progress
 from pilotlight.api.reading import parse_query
-from pilotlight.api.streams import Lines, ndjson
 from pilotlight.api.uploads import receive, staging
 from pilotlight.api.work import Work
 from pilotlight.builder.base import ARGUMENT_NAME, Choices
 from pilotlight.builder.reference import reference
 from pilotlight.control.views import Control
 from pilotlight.core.checks import told
-from pilotlight.core.errors import InvalidInput, InvalidSource, StorageFull, Unavailable
+from pilotlight.core.errors import InvalidInput, InvalidSource, StorageFull
 from pilotlight.core.revision import Bundle
 from pilotlight.core.spec import A_NAME, DEFAULT_NAMESPACE, is_name
 
@@ -51,23 +46,10 @@ class BuildQuery(msgspec.Struct, frozen=True, kw_only=True):
     """NAME=VALUE, and again for each."""
 
 
-class ProgressEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="progress"):
-    step: str
-    message: str
-    seconds: float
-
-
 class BuiltEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="built"):
     reference: str
     environment: str
     seconds: float
-
-
-class FailedEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="failed"):
-    problem: Problem
-
-
-Events = AsyncGenerator[ProgressEvent | BuiltEvent, None]
 
 
 class Builds:
@@ -76,7 +58,7 @@ class Builds:
         self._work = work
         self._staging_dir = staging_dir
         self._limit_bytes = upload_limit_mib * 2**20
-        self._under_way = 0
+        self._places = Places(AT_ONCE, "builds")
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -97,56 +79,16 @@ class Builds:
         ]
 
     async def create_build(self, request: web.Request) -> web.StreamResponse:
-        """What goes wrong before the first line of progress is an ordinary problem with its status; after that it is
-        the stream's last line. A client that goes away cancels its build."""
         query = _checked(parse_query(request, BuildQuery, repeated=frozenset({"build_args"})))
         choices = choices_of(query, request.query.getall("build_args", []), request.headers.getall(SECRET_HEADER, []))
-        with self._place():
+        with self._places.one():
             async with staging(self._staging_dir) as tar:
                 async with self._work.until_stopping():
                     await receive(request, tar, limit=self._limit_bytes)
-                return await self._answer(request, query, choices, tar)
-
-    async def _answer(self, request: web.Request, query: BuildQuery, choices: Choices, tar: Path) -> web.StreamResponse:
-        async with aclosing(self._build(query, choices, tar)) as events:
-            async with self._work.until_stopping():
-                first = await anext(events)
-            async with ndjson(request) as lines:
-                await lines.write(first)
-                await self._forward(events, request, lines)
-        return lines.response
-
-    async def _forward(self, events: Events, request: web.Request, lines: Lines) -> None:
-        try:
-            async with self._work.until_stopping():
-                async for event in events:
-                    await lines.write(event)
-        except Exception as raised:
-            await lines.write(FailedEvent(problem=msgspec.convert(as_problem(request, raised).problem(), Problem)))
-
-    async def _build(self, query: BuildQuery, choices: Choices, tar: Path) -> Events:
-        began = time.monotonic()
-        feed = Feed()
-        build = asyncio.create_task(
-            self._control.build(name=query.name, template=query.template, tar=tar, choices=choices, progress=feed.put)
-        )
-        build.add_done_callback(feed.close)
-        try:
-            async for line in feed:
-                yield ProgressEvent(step=line.step, message=line.message, seconds=line.seconds)
-            yield _built(query.name, await build, time.monotonic() - began)
-        finally:
-            await end(build)
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._under_way >= AT_ONCE:
-            raise Unavailable(f"{AT_ONCE} builds are under way already")
-        self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
+                build = partial(self._control.build, name=query.name, template=query.template, tar=tar, choices=choices)
+                return await answer_with_progress(
+                    request, self._work, lambda report: build(progress=report), partial(_built, query.name)
+                )
 
 
 def _built(name: str, bundle: Bundle, seconds: float) -> BuiltEvent:

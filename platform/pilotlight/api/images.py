@@ -3,28 +3,21 @@
 The login for the registry comes in a header and is for this one request: it is neither kept nor logged.
 """
 
-import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import Coroutine
 from functools import partial
 from typing import Annotated, Any, Protocol
 
 import msgspec
 from aiohttp import web
 
-from pilotlight.api.answers import Problem
-from pilotlight.api.builds import FailedEvent, ProgressEvent
 from pilotlight.api.endpoints import Endpoint, Stream
-from pilotlight.api.feed import Feed, end
-from pilotlight.api.problems import as_problem
+from pilotlight.api.feed import FailedEvent, Places, ProgressEvent, answer_with_progress
 from pilotlight.api.reading import read_as
-from pilotlight.api.streams import Lines, ndjson
 from pilotlight.api.work import Work
 from pilotlight.builder.base import Report, reporter
 from pilotlight.builder.reference import parse_reference
 from pilotlight.core.checks import told
-from pilotlight.core.errors import BundleNotFound, InvalidInput, PushFailed, StartFailed, Unavailable, Unsupported
+from pilotlight.core.errors import BundleNotFound, InvalidInput, PushFailed, StartFailed, Unsupported
 from pilotlight.engine.images import ImageName, parse_image
 from pilotlight.engine.registry import Pushed, checked_target
 from pilotlight.engine.registry_logins import Login, parse_header
@@ -63,14 +56,11 @@ class Pusher(Protocol):
         ...
 
 
-Events = AsyncGenerator[ProgressEvent | PushedEvent, None]
-
-
 class Images:
     def __init__(self, pusher: Pusher, work: Work) -> None:
         self._pusher = pusher
         self._work = work
-        self._under_way = 0
+        self._places = Places(AT_ONCE, "pushes")
 
     def endpoints(self) -> list[Endpoint]:
         login = (
@@ -92,54 +82,18 @@ class Images:
         ]
 
     async def push_image(self, request: web.Request) -> web.StreamResponse:
-        """As with builds: an ordinary problem before the first line, the stream's last line after it. A client that
-        goes away ends its push."""
         body = await read_as(request, PushBody)
         found = parse_reference(body.reference)
         if found is None:
             raise InvalidInput(f"reference: {body.reference!r} is not what a build answers", field="reference")
         target = checked_target(parse_image(body.image))
-        login = _login(request)
-        if self._under_way >= AT_ONCE:
-            raise Unavailable(f"{AT_ONCE} pushes are under way already")
-        self._under_way += 1
-        try:
-            return await self._answer(
-                request, self._push(partial(self._pusher.push, found.digest, target, login, body.platforms))
-            )
-        finally:
-            self._under_way -= 1
+        push = partial(self._pusher.push, found.digest, target, _login(request), body.platforms)
+        with self._places.one():
+            return await answer_with_progress(request, self._work, lambda report: push(reporter(report)), _pushed)
 
-    async def _answer(self, request: web.Request, pushing: Events) -> web.StreamResponse:
-        async with aclosing(pushing) as events:
-            async with self._work.until_stopping():
-                first = await anext(events)
-            async with ndjson(request) as lines:
-                await lines.write(first)
-                await self._forward(events, request, lines)
-        return lines.response
 
-    async def _forward(self, events: Events, request: web.Request, lines: Lines) -> None:
-        try:
-            async with self._work.until_stopping():
-                async for event in events:
-                    await lines.write(event)
-        except Exception as raised:
-            await lines.write(FailedEvent(problem=msgspec.convert(as_problem(request, raised).problem(), Problem)))
-
-    async def _push(self, push: Callable[[Report], Coroutine[Any, Any, Pushed]]) -> Events:
-        began = time.monotonic()
-        feed = Feed()
-        pushing = asyncio.create_task(push(reporter(feed.put)))
-        pushing.add_done_callback(feed.close)
-        try:
-            async for line in feed:
-                yield ProgressEvent(step=line.step, message=line.message, seconds=line.seconds)
-            done = await pushing
-            seconds = time.monotonic() - began
-            yield PushedEvent(image=done.image, digest=done.digest, reference=done.reference, seconds=seconds)
-        finally:
-            await end(pushing)
+def _pushed(done: Pushed, seconds: float) -> PushedEvent:
+    return PushedEvent(image=done.image, digest=done.digest, reference=done.reference, seconds=seconds)
 
 
 def _login(request: web.Request) -> Login | None:

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -185,7 +186,7 @@ class System:
 
     async def _deploy(self, spec: FunctionSpec, mode: DeployMode) -> web.Response:
         with as_bad_request(BundleNotFound, SecretNotFound, NamespaceNotFound):
-            deploying = self._coming.noted(spec, self._control.deploy(spec, mode))
+            deploying = self._coming.noted(spec, partial(self._control.deploy, spec, mode))
             await self._work.complete_within(DEPLOY_ANSWER_SECONDS, deploying)
         return web.Response(status=202)
 

@@ -1,7 +1,7 @@
 """Functions that were accepted and are not there yet: OpenFaaS' clients look for them as soon as they hear 202."""
 
 import time
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,13 +25,14 @@ class Coming:
         self._now: dict[FunctionKey, list[OneComing]] = {}
         self._failures: dict[FunctionKey, str] = {}
 
-    async def noted(self, spec: FunctionSpec, deploying: Awaitable[_T]) -> _T:
-        """Deploys of one function wait for each other; what the last one wants is what will be."""
+    async def noted(self, spec: FunctionSpec, deploy: Callable[[], Awaitable[_T]]) -> _T:
+        """Deploys of one function wait for each other; what the last one wants is what will be. Nothing has begun
+        where this itself does not."""
         one = OneComing(spec=spec, since=time.time())
         self._now.setdefault(spec.key, []).append(one)
         self._failures.pop(spec.key, None)
         try:
-            return await deploying
+            return await deploy()
         except (Conflict, FunctionNotFound):
             raise  # no failure: the client asked for what the other verb does
         except PilotlightError as error:

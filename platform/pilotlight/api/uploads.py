@@ -11,6 +11,7 @@ from typing import IO
 from aiohttp import web
 
 from pilotlight.api.reading import chunks
+from pilotlight.builder.files import remove, surely
 from pilotlight.core.errors import InvalidInput, InvalidSource, StorageFull
 
 _PREFIX = "upload-"
@@ -27,9 +28,7 @@ async def staging(directory: Path) -> AsyncIterator[Path]:
     try:
         yield path
     finally:
-        # Freeing 200 MiB takes the file system 20 ms and more. Shielded: a client that leaves just now cancels this,
-        # and with it what is still in the queue for a thread.
-        await asyncio.shield(asyncio.to_thread(path.unlink, missing_ok=True))
+        await surely(remove, path)  # freeing 200 MiB takes the file system 20 ms and more
 
 
 async def receive(request: web.Request, path: Path, *, limit: int) -> None:

@@ -28,6 +28,8 @@ from pilotlight.builder.files import (
     read_manifest,
     remove,
     storage_errors,
+    surely,
+    to_its_end,
     write_manifest,
 )
 from pilotlight.builder.imports import Candidate, candidates
@@ -134,7 +136,7 @@ class Builder:
         tools = await self._ready()
         made = make_staging(self._staging)
         try:
-            source = await asyncio.to_thread(self._read, made, template, tar, handler, choices)
+            source = await to_its_end(self._read, made, template, tar, handler, choices)
             _check_is_no_image(source.template)
             report("source", f"{name}: {counted(len(source.files), 'file')}, {sized(source.files)}")
             wanted = Wanted(template=source.template, requirements=source.requirements)
@@ -145,7 +147,7 @@ class Builder:
                 return bundle
             return await self._make(source, wanted, tools, report)
         finally:
-            await asyncio.to_thread(remove, made)
+            await surely(remove, made)
 
     def bundle(self, digest: str) -> Bundle:
         """What was built under this digest; BundleNotFound when it was not, or is gone. It was used now: until a

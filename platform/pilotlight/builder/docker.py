@@ -35,7 +35,7 @@ from pilotlight.builder.template import Template
 from pilotlight.core.errors import InvalidInput, InvalidSetting, PilotlightError, Unsupported
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused, pull_failure
-from pilotlight.engine.images import pull
+from pilotlight.engine.images import fetch, inspected
 
 _NOT_COPIED = frozenset({"build", "template"})
 """Folders at the top of a handler's, in which OpenFaaS' client keeps what is not the function's."""
@@ -81,6 +81,8 @@ class Built:
     """Why there is no such image."""
     built: bool
     """False: it was there."""
+    bases: tuple[str, ...]
+    """The images that its Dockerfile begins with, by name."""
 
 
 class ImageBuilder:
@@ -126,7 +128,8 @@ class ImageBuilder:
         await self._look()
         context, secrets = await asyncio.to_thread(self._context, order)
         dockerfile = _text(context.files["Dockerfile"])
-        context = replace(context, base=await self._bases(dockerfile, context, report))
+        bases = await self._bases(dockerfile, context, report)
+        context = replace(context, base="\n".join(f"{name}={id_}" for name, id_ in bases.items()))
         image = f"pilotlight/{order.name}:{context.digest[:16]}"
         ours = order.template_dir is not None and not order.starting_files
         shared = None
@@ -151,6 +154,7 @@ class ImageBuilder:
             environment_image=environment if why_not is None else None,
             unpoolable=why_not,
             built=known is None,
+            bases=tuple(bases),
         )
 
     async def _look(self) -> None:
@@ -241,10 +245,10 @@ class ImageBuilder:
         known = declared(dockerfile)
         return {name: value for name, value in ours.items() if name in known or name.endswith("_proxy")} | given
 
-    async def _bases(self, dockerfile: str, context: Context, report: Report) -> str:
-        """The engine's ids of the images to begin with, which it pulls where they are not there: a base that was
-        changed makes another image."""
-        ids = []
+    async def _bases(self, dockerfile: str, context: Context, report: Report) -> Mapping[str, str]:
+        """The engine's ids of the images to begin with, by name, which it pulls where they are not there: a base that
+        was changed makes another image."""
+        ids = {}
         for base in base_images(dockerfile, context.arguments):
             known = await self._find(base.name)
             if known is None:
@@ -253,24 +257,24 @@ class ImageBuilder:
                     known = await self._pull(base.name)
                 except PilotlightError as error:
                     raise base_failure(base.line, error) from error
-            ids.append(f"{base.name}={known}")
-        return "\n".join(ids)
+            ids[base.name] = known
+        return ids
 
     async def _pull(self, image: str) -> str:
-        said = await pull(self.engine, image)
+        await fetch(self.engine, image)
         known = await self._find(image)
-        if said or known is None:
-            raise pull_failure(image, said or "the engine has it no more")
+        if known is None:
+            raise pull_failure(image, "the engine has it no more")
         return known
 
     async def _find(self, image: str) -> str | None:
         try:
-            found = await self.engine.call(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
+            found = await inspected(self.engine, image)
         except Refused as refused:
-            if refused.status in (400, 404):
+            if refused.status == 400:  # no name at all: who pulls it is told so
                 return None
             raise pull_failure(image, refused.said) from refused
-        return str(found["Id"])
+        return None if found is None else str(found["Id"])
 
     async def _environment(self, job: Job, report: Report) -> str:
         """One at a time for each: two functions deployed at once would install the same packages twice."""

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from pilotlight.builder.base import NO_CHOICES, Choices, Progress, Report, repor
 from pilotlight.builder.builder import Builder, Source, counted, sized, with_template
 from pilotlight.builder.compiler import Compiler
 from pilotlight.builder.docker import Built, ImageBuilder, ImageOrder
-from pilotlight.builder.files import FOLDER_MODE, make_staging, read_manifest, remove
+from pilotlight.builder.files import FOLDER_MODE, make_staging, read_manifest, remove, surely, to_its_end
 from pilotlight.builder.image_pool import FUNCTION_DIR, InContainer, Workbench
 from pilotlight.builder.image_shelf import ImageShelf
 from pilotlight.builder.imports import Import, candidates
@@ -27,9 +28,9 @@ from pilotlight.builder.shelf import BUNDLES, Shelf
 from pilotlight.builder.template import DOCKERFILE
 from pilotlight.builder.trial import Trial
 from pilotlight.core.errors import InvalidSource, TooLarge
-from pilotlight.core.naming import digest_of
 from pilotlight.core.revision import Bundle
 from pilotlight.engine import Engine
+from pilotlight.engine.claims import owner_of
 
 _DEPTH = 5
 
@@ -56,18 +57,29 @@ class _Made:
 
 
 class ImageFunctions(Builder):
-    def __init__(self, *, images: Callable[[], Awaitable[ImageBuilder]], **rest: Any) -> None:
-        """`images`: asked until it has one, so that a server can start before its engine does."""
+    def __init__(
+        self,
+        *,
+        images: Callable[[], Awaitable[ImageBuilder]],
+        further: Mapping[str, Callable[[], Awaitable[Engine]]] = MappingProxyType({}),
+        **rest: Any,
+    ) -> None:
+        """`images`: asked until it has one, so that a server can start before its engine does. `further`: the other
+        nodes' engines, by name, which build nothing and have images of their own; asked likewise."""
         super().__init__(**rest)
         self._connect = images
         self._shop: _Shop | None = None
         self._connecting = asyncio.Lock()
         self._compiler: Compiler | None = None
-        self.image_shelf = ImageShelf(self._engine, owner=owner_of_builds(self._data), data_dir=self._data)
+        owner = owner_of(self._data)
+        self.image_shelf = ImageShelf(self._engine, owner=owner, data_dir=self._data)
+        self._further = tuple(
+            ImageShelf(connect, owner=owner, data_dir=self._data, budget=node) for node, connect in further.items()
+        )
 
     @property
     def shelves(self) -> tuple[Shelf | ImageShelf, ...]:
-        return self.shelf, self.image_shelf
+        return self.shelf, self.image_shelf, *self._further
 
     async def build(
         self,
@@ -82,14 +94,14 @@ class ImageFunctions(Builder):
         report = reporter(progress)
         made = make_staging(self._staging)
         try:
-            source = await asyncio.to_thread(self._read, made, template, tar, handler, choices)
+            source = await to_its_end(self._read, made, template, tar, handler, choices)
             report("source", f"{name}: {counted(len(source.files), 'file')}, {sized(source.files)}")
             order = self._order(name, source, choices)
             imports = await self._compile(source) if source.template.contract is not None else {}
             shop = await self._connected()
             async with self.image_shelf.building():
                 built = await shop.images.build(order, progress)
-                await self.image_shelf.keep(each for each in (built.image, built.environment_image) if each)
+                await self.image_shelf.keep(filter(None, (built.image, built.environment_image, *built.bases)))
                 found = self._find(source.digest(built.image))
                 if found is not None:
                     return found
@@ -97,7 +109,7 @@ class ImageFunctions(Builder):
                     _Made(source=source, imports=imports, built=built, folder=made, report=report), shop.bench
                 )
         finally:
-            await asyncio.to_thread(remove, made)
+            await surely(remove, made)
 
     def _order(self, name: str, source: Source, choices: Choices) -> ImageOrder:
         return ImageOrder(
@@ -184,7 +196,7 @@ class ImageFunctions(Builder):
         async with self._connecting:  # a second sweep would take away what the first user works with
             if self._shop is None:
                 images = await self._connect()
-                shop = _Shop(images=images, bench=Workbench(images.engine, owner_of_builds(self._data)))
+                shop = _Shop(images=images, bench=Workbench(images.engine, owner_of(self._data)))
                 await shop.bench.sweep()
                 self._shop = shop
             return self._shop
@@ -198,11 +210,6 @@ class ImageFunctions(Builder):
         if manifest is None or manifest.get("image") is None or not self.shelf.use(f"{BUNDLES}/{digest}"):
             return None
         return msgspec.convert(manifest, Bundle)
-
-
-def owner_of_builds(data_dir: Path) -> str:
-    """By which what a killed server left is told from another server's."""
-    return digest_of([str(data_dir.resolve()).encode()])[:16]
 
 
 def with_dockerfile(templates: Path, template: Path) -> Path:

@@ -6,8 +6,9 @@ Dockerfile is looked at first, and whatever else it does keeps the function out 
 
 import asyncio
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,31 +88,32 @@ class Workbench:
         """What the image has as the function's folder, byte code included, to `place`/function. InvalidSource for what
         is neither a regular file nor a folder."""
         with _engine_trouble(image):
-            container = await self._create(image, {"Cmd": ["never started"]})
-            try:
+            async with self._container(image, {"Cmd": ["never started"]}) as container:
                 await self._engine.call(lambda client: _copy(client, container, place, limits), slow=True)
-            finally:
-                await self._remove(container)
 
     async def run(self, image: str, command: list[str], seconds: float) -> bytes:
         """What it printed to its standard output; nothing when it took longer. Unavailable: the engine runs none."""
         with _engine_trouble(image):
-            container = await self._create(image, _strict(command))
-            try:
-                async with asyncio.timeout(seconds + _STARTING_SECONDS):
-                    await self._engine.call(lambda client: client.start(container))
-                    await self._engine.call(lambda client: client.wait(container, timeout=_WAIT_SECONDS), slow=True)
+            async with self._container(image, _strict(command)) as container:
+                try:
+                    async with asyncio.timeout(seconds + _STARTING_SECONDS):
+                        await self._engine.call(lambda client: client.start(container))
+                        await self._engine.call(lambda client: client.wait(container, timeout=_WAIT_SECONDS), slow=True)
+                except TimeoutError:
+                    return b""
                 printed = await self._engine.call(lambda client: client.logs(container, stdout=True, stderr=False))
                 return bytes(printed)
-            except TimeoutError:
-                return b""
-            finally:
-                await self._remove(container)
 
-    async def _create(self, image: str, more: dict[str, Any]) -> str:
+    @asynccontextmanager
+    async def _container(self, image: str, more: dict[str, Any]) -> AsyncIterator[str]:
+        """Its name is ours, so that it can be removed also when nobody has heard that it was made."""
+        name = f"pilotlight-build-{secrets.token_hex(8)}"
         body = {"Image": image, "Labels": {BUILD: self._owner}, "NetworkDisabled": True, **more}
-        made = await self._engine.call(self._engine.post("/containers/create", body))
-        return str(made["Id"])
+        try:
+            await self._engine.call_to_its_end(self._engine.post("/containers/create", body, name=name))
+            yield name
+        finally:
+            await self._remove(name)
 
     async def _remove(self, container: str) -> None:
         """Also when its build was cancelled, which must not leave it half done."""

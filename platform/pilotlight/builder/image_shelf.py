@@ -1,19 +1,17 @@
-"""The images that builds made, as things that can be made again, and the tags by which a server says that it needs one.
+"""The images that a server's builds made and that it pulled, on one engine, as things that can be made again.
 
-A build's image is called pilotlight/NAME:DIGEST, on an engine that several servers may share: whoever uses one gives
-it a tag of its own as well, pilotlight-OWNER/NAME:DIGEST, and takes that away instead of the image while there are
-others'. So the engine itself keeps count, and no crash can make the count wrong. The time of the last use is the tag's,
-which is given anew at each look while something refers to the image.
+An engine may be shared by several servers, so each says which images it needs by tags of its own (engine/claims.py),
+and takes its tag away instead of the image while there are others'. No crash can make that count wrong. The time of the
+last use is the tag's, which is given anew at each look while something refers to the image.
 
-What other people built, pulled or gave further names to is not ours and stays.
+What other people built, pulled, gave further names to, or built upon what was pulled, is not ours and stays.
 """
 
 import asyncio
 import os
-import re
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -21,26 +19,31 @@ from pathlib import Path
 from typing import Any
 
 from pilotlight.builder.base import Disk, Kept
-from pilotlight.builder.image_sizes import Image, beginnings, leftovers, own_bytes
+from pilotlight.builder.image_sizes import Image, beginnings, begun_with_by_others, leftovers, own_bytes
 from pilotlight.builder.shelf import IMAGES
-from pilotlight.core.errors import StartFailed
+from pilotlight.core.errors import InvalidInput, StartFailed
 from pilotlight.core.naming import is_built_here
+from pilotlight.engine.claims import Holding, claim_of, holdings, is_ours, is_pulled, pulled_names
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused
+from pilotlight.engine.images import parse_image
 
 MARK_SECONDS = 300.0
 """A tag is given anew this long after it was given last: each is a question to the engine."""
 TAKING_SECONDS = 0.02
 """How often a build that begins looks whether a removal is over; one takes some milliseconds."""
-_CLAIM = re.compile(r"pilotlight-([0-9a-f]+)/(.+)")
 
 
 class ImageShelf:
     """Of one server on one engine. All but `building` and `keep` are for a thread of their own."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Engine]], *, owner: str, data_dir: Path) -> None:
-        """`connect` is asked until there is an engine. `owner`: letters a to f and digits."""
+    def __init__(
+        self, connect: Callable[[], Awaitable[Engine]], *, owner: str, data_dir: Path, budget: str = ""
+    ) -> None:
+        """`connect` is asked until there is an engine. `owner`: letters a to f and digits. `budget`: the name of the
+        budget that it is kept within; that of the data directory has none."""
         self._connect = connect
+        self.budget = budget
         self._owner = owner
         self._data = data_dir
         self._engine: Engine | None = None
@@ -49,6 +52,10 @@ class ImageShelf:
         self._marked: dict[str, float] = {}
         self._ids: dict[str, str] = {}
         """By name, as of the last look."""
+        self._pulled: dict[str, str] = {}
+        """Ids of images that were pulled, by the name that a function gives them."""
+        self._wanted: set[str] = set()
+        """Ids of those that were named as used last."""
         self._lock = threading.Lock()
         self._taking = False
         self._building = 0
@@ -77,29 +84,38 @@ class ImageShelf:
                 self._builds += 1
 
     async def keep(self, images: Iterable[str]) -> None:
-        """They are this server's from now on; within `building`. One that is gone is fine."""
+        """They are this server's from now on, as far as a server has built or pulled them; within `building`. One that
+        is gone is fine."""
         await self.open()
-        await asyncio.to_thread(self._mark, {image for image in images if is_built_here(image)})
+        await asyncio.to_thread(self._mark, set(images))
 
     def used(self, names: Collection[str]) -> None:
         now = time.monotonic()
         images = {name.removeprefix(f"{IMAGES}/") for name in names if name.startswith(f"{IMAGES}/")}
-        ours = {image for image in images if is_built_here(image)}
-        self._mark({image for image in ours if now - self._marked.get(image, -MARK_SECONDS) >= MARK_SECONDS})
+        self._mark({image for image in images if now - self._marked.get(image, -MARK_SECONDS) >= MARK_SECONDS})
+        self._wanted = {self._pulled[image] for image in images if image in self._pulled}
 
     def everything(self) -> list[Kept]:
         with self._lock:
             self._seen = self._builds
         images = self._listed()
-        named = {each.id: self._names(each) for each in images}
-        named |= {id_: frozenset({id_}) for id_ in leftovers(images, {id_ for id_, names in named.items() if names})}
+        held = {each.id: holdings(self._owner, each.names, each.digests) for each in images}
+        for id_ in begun_with_by_others(images, {id_ for id_, ours in held.items() if ours}):
+            held[id_] = [each for each in held[id_] if not is_pulled(each.name)]
+        named = {id_: sorted(each.name for each in ours) for id_, ours in held.items()}
+        built = {id_ for id_, names in named.items() if any(map(is_built_here, names))}
+        named |= {id_: [id_] for id_ in leftovers(images, built)}
+        self._ids = {name: id_ for id_, names in named.items() for name in names}
+        return self._as_kept(images, named)
+
+    def _as_kept(self, images: Collection[Image], named: Mapping[str, Sequence[str]]) -> list[Kept]:
+        """What an image takes counts for its first name."""
         ours = {id_ for id_, names in named.items() if names}
         sizes, below = own_bytes(images, ours), beginnings(images, ours)
-        self._ids = {name: id_ for id_ in ours for name in named[id_]}
         found = []
         for image in images:
-            for place, name in enumerate(sorted(named[image.id])):
-                begins = min(named.get(below.get(image.id, ""), ()), default=None)
+            begins = min(named.get(below.get(image.id, ""), ()), default=None)
+            for place, name in enumerate(named[image.id]):
                 found.append(
                     Kept(
                         name=f"{IMAGES}/{name}",
@@ -112,20 +128,21 @@ class ImageShelf:
         return found
 
     def in_use(self) -> set[str]:
-        """Those of which there are containers, whoever's and whatever they do."""
-        used = {each["ImageID"] for each in self._do(lambda client: client.containers(all=True))}
+        """Those of which there are containers, whoever's and whatever they do, and those that were pulled for what was
+        named as used last."""
+        used = {each["ImageID"] for each in self._do(lambda client: client.containers(all=True))} | self._wanted
         return {f"{IMAGES}/{name}" for name, id_ in self._ids.items() if id_ in used}
 
     def take(self, kept: Kept) -> bool:
-        """Take our tag away, and the image with it if nobody else has one. False when somebody uses it, or a build
-        began since it was looked at."""
+        """Take our tag away, and the image with it if nobody else has one. False when somebody uses it, or has since it
+        was looked at, or a build began since."""
         name = kept.name.removeprefix(f"{IMAGES}/")
         with self._lock:
             if self._building or self._builds != self._seen:
                 return False
             self._taking = True
         try:
-            return self._remove(name)
+            return self._remove(name, kept.used_at)
         except Refused:
             return False
         finally:
@@ -145,17 +162,18 @@ class ImageShelf:
         found, layers = [], {}
         for each in self._do(lambda client: client.images(all=True)):
             with suppress(Refused):  # gone since it was listed
-                id_, names = str(each["Id"]), _names_of(each)
+                id_, names = str(each["Id"]), _names_of(each, "RepoTags")
                 tagged_at = 0.0
-                if any(map(_is_ours, names)) or id_ not in self._layers:
+                if any(map(is_ours, names)) or id_ not in self._layers:
                     inspected = self._do(partial(_inspect, id_))
-                    tagged_at = _unix_seconds((inspected.get("Metadata") or {}).get("LastTagTime"))
+                    tagged_at = _tagged_at(inspected)
                     self._layers[id_] = tuple((inspected.get("RootFS") or {}).get("Layers") or ())
                 layers[id_] = self._layers[id_]
                 found.append(
                     Image(
                         id=id_,
                         names=names,
+                        digests=_names_of(each, "RepoDigests"),
                         bytes=int(each.get("Size") or 0),
                         layers=layers[id_],
                         parent=str(each.get("ParentId") or ""),
@@ -165,43 +183,52 @@ class ImageShelf:
         self._layers = layers
         return found
 
-    def _names(self, image: Image) -> frozenset[str]:
-        """Under which it is ours to remove: those that have our tag, or nobody's. An image that somebody named besides
-        is theirs, too, and its room would not come back."""
-        if not all(map(_is_ours, image.names)):
-            return frozenset()
-        claims = [(match[1], f"pilotlight/{match[2]}") for match in map(_CLAIM.fullmatch, image.names) if match]
-        mine = {name for owner, name in claims if owner == self._owner}
-        orphans = {name for name in image.names if is_built_here(name)} - {name for _, name in claims}
-        return frozenset(mine | orphans)
-
-    def _remove(self, name: str) -> bool:
-        """The name that builds look for goes first: what is left by a crash after it is found by our tag."""
-        found = self._inspect(name) or self._inspect(self._claim(name))
+    def _remove(self, name: str, used_at: float) -> bool:
+        """The name that builds and starts look for goes first: what is left by a crash after it is found by our tag."""
+        found = self._inspect(name) or self._inspect(claim_of(self._owner, name))
         if found is None:
             return True
-        if self._do(lambda client: client.containers(all=True, filters={"ancestor": found["Id"]})):
+        tags, digests = _names_of(found, "RepoTags"), _names_of(found, "RepoDigests")
+        if _tagged_at(found) > used_at or self._has_containers(found["Id"]):
             return False
-        tags = _names_of(found)
-        owners = {match[1] for match in map(_CLAIM.fullmatch, tags) if match and f"pilotlight/{match[2]}" == name}
-        ours = (self._claim(name),) if owners - {self._owner} else (name, self._claim(name))
-        for each in [tag for tag in ours if tag in tags] if tags else [name]:
+        held = next((each for each in holdings(self._owner, tags, digests) if each.name == name), None)
+        for each in _in_order(held, tags | digests) if held is not None else () if tags else (name,):
             self._do(partial(_remove_image, each))
         self._marked.pop(name, None)
-        return True
+        return held is not None or not tags
+
+    def _has_containers(self, id_: str) -> bool:
+        return bool(self._do(lambda client: client.containers(all=True, filters={"ancestor": id_})))
 
     def _mark(self, images: Collection[str]) -> None:
-        """Where somebody took the name away and left our tag, the name comes back."""
         for image in images:
-            claim = self._claim(image)
-            with suppress(Refused):  # it is gone: whoever needs it will be told
-                if self._inspect(image) is None:
-                    self._do(partial(_tag, claim, image))
-                self._do(partial(_tag, image, claim))
+            with suppress(Refused, InvalidInput):  # it is gone: whoever needs it will be told
+                if is_built_here(image) or is_pulled(image):
+                    self._mark_held(image)
+                else:
+                    self._mark_pulled(image)
                 self._marked[image] = time.monotonic()
 
-    def _claim(self, name: str) -> str:
-        return f"pilotlight-{self._owner}/{name.removeprefix('pilotlight/')}"
+    def _mark_held(self, name: str) -> None:
+        """Where somebody took the name away and left our tag, the name comes back."""
+        claim = claim_of(self._owner, name)
+        if is_pulled(name):
+            self._do(partial(_tag, claim, claim))
+            return
+        if self._inspect(name) is None:
+            self._do(partial(_tag, claim, name))
+        self._do(partial(_tag, name, claim))
+
+    def _mark_pulled(self, image: str) -> None:
+        """By the name that a function gives it; nothing is claimed of what no server has pulled."""
+        name = parse_image(image)
+        found = self._inspect(name.id or name.canonical)
+        self._pulled.pop(image, None)
+        if found is None:
+            return
+        for each in pulled_names(_names_of(found, "RepoTags")):
+            self._do(partial(_tag, found["Id"], claim_of(self._owner, each)))
+            self._pulled[image] = found["Id"]
 
     def _inspect(self, name: str) -> Mapping[str, Any] | None:
         try:
@@ -236,7 +263,11 @@ def _inspect(image: str, client: Any) -> Mapping[str, Any]:
 
 
 def _remove_image(image: str, client: Any) -> None:
-    client.remove_image(image)
+    """One that is gone is fine: the last tag of a repository takes the digests with it."""
+    from docker.errors import ImageNotFound
+
+    with suppress(ImageNotFound):
+        client.remove_image(image)
 
 
 def _tag(image: str, name: str, client: Any) -> None:
@@ -244,12 +275,18 @@ def _tag(image: str, name: str, client: Any) -> None:
     client.tag(image, repository, tag)
 
 
-def _is_ours(name: str) -> bool:
-    return is_built_here(name) or _CLAIM.fullmatch(name) is not None
+def _in_order(held: Holding, names: Collection[str]) -> list[str]:
+    """What goes with it: tags before digests, the claim last."""
+    others = () if held.is_shared else sorted(held.names, key=lambda name: ("@" in name, name))
+    return [name for name in (*others, held.claim) if name in names]
 
 
-def _names_of(listed: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(name for name in listed.get("RepoTags") or () if not name.startswith("<none>"))
+def _names_of(listed: Mapping[str, Any], which: str) -> frozenset[str]:
+    return frozenset(name for name in listed.get(which) or () if not name.startswith("<none>"))
+
+
+def _tagged_at(inspected: Mapping[str, Any]) -> float:
+    return _unix_seconds((inspected.get("Metadata") or {}).get("LastTagTime"))
 
 
 def _unix_seconds(text: str | None) -> float:

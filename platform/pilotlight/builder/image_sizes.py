@@ -16,6 +16,8 @@ class Image:
     id: str
     names: frozenset[str]
     """REPOSITORY:TAG each."""
+    digests: frozenset[str] = frozenset()
+    """REPOSITORY@sha256:... each, as registries know it."""
     bytes: int
     """With all that it shares."""
     layers: tuple[str, ...]
@@ -68,6 +70,13 @@ def beginnings(images: Iterable[Image], ours: Collection[str]) -> Mapping[str, s
         if image.layers:
             ends.setdefault(image.chain()[-1], image.id)
     return found
+
+
+def begun_with_by_others(images: Iterable[Image], ours: Collection[str]) -> frozenset[str]:
+    """Those of `ours` that an image which is not, and has a name, begins with."""
+    every = list(images)
+    others = {word for each in every if each.names and each.id not in ours for word in each.chain()}
+    return frozenset(each.id for each in every if each.id in ours and each.layers and each.chain()[-1] in others)
 
 
 def leftovers(images: Iterable[Image], ours: Collection[str]) -> frozenset[str]:

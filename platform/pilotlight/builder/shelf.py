@@ -29,7 +29,7 @@ _Facts: TypeAlias = tuple[int, str | None]
 class Shelf:
     """Of one data directory, which has one server."""
 
-    place = ""
+    place = budget = ""
 
     def __init__(self, data_dir: Path, *, layer: Path | None = None, make_cache: Callable[[], None]) -> None:
         self._data = data_dir

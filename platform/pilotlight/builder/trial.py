@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pilotlight.builder.base import Report
-from pilotlight.builder.files import give, make_staging, remove, write_atomically
+from pilotlight.builder.files import give, make_staging, remove, surely, write_atomically
 from pilotlight.builder.imports import IN_EVERY_ZYGOTE, Candidate
 from pilotlight.builder.process import Command, TimedOut, end_marked, run
 from pilotlight.builder.shelf import TRIALS, Shelf
@@ -181,7 +181,7 @@ class InProcess:
         except TimedOut:
             return b""
         finally:
-            await asyncio.to_thread(self._clear, home, python)
+            await surely(self._clear, home, python)
         return outcome.output
 
     def _clear(self, home: Path, python: Path) -> None:

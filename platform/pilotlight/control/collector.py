@@ -44,6 +44,11 @@ class Shelf(Protocol):
         """Its disk's name, as its things have it."""
         ...
 
+    @property
+    def budget(self) -> str:
+        """The name of the budget that its things are kept within, together with those of others of this name."""
+        ...
+
     async def open(self) -> None:
         """Raises PilotlightError while it cannot be looked at."""
         ...
@@ -79,8 +84,8 @@ class Collector:
         self._settings = settings
         self._clock = clock
         self._wake = asyncio.Event()
-        self._over = False
-        """Told already."""
+        self._over: set[str] = set()
+        """The budgets of which that was told already."""
 
     def wake(self) -> None:
         """Something was built, or there was no room for it."""
@@ -133,25 +138,35 @@ class Collector:
         needed = _names(each for each in references if each.state in _NEEDED or each.revision in running)
         rollback = _for_rollback(references)
         needed |= _names(each for each in rollback if each.image is not None)
+        wants = Wants(referenced=frozenset(needed), preferred=frozenset(_names(rollback)))
         looks = [look for shelf in shelves if (look := _look(shelf, needed)) is not None]
+        budgets = dict.fromkeys(look.shelf.budget for look in looks)
+        return [
+            name
+            for budget in budgets
+            for name in self._within(budget, [look for look in looks if look.shelf.budget == budget], wants)
+        ]
+
+    def _within(self, budget: str, looks: Sequence["_Look"], wants: Wants) -> list[str]:
+        """The names of what was removed to keep within one budget."""
         things = [each for look in looks for each in look.things]
         small = {each.name for each in things if each.name.startswith((LOCKS, TRIALS))}
         wants = Wants(
-            referenced=frozenset(needed.union(*(look.in_use for look in looks))),
-            preferred=frozenset(_names(rollback) | small),
+            referenced=wants.referenced.union(*(look.in_use for look in looks)),
+            preferred=wants.preferred | small,
         )
         short = self._short(looks)
-        budget = self._settings.budget_mib * 2**20
+        budget_bytes = self._settings.budget_mib * 2**20
         verdicts = judge(
             things,
             wants,
-            budget_bytes=budget,
+            budget_bytes=budget_bytes,
             short_bytes=short,
             min_age_seconds=self._settings.min_age_seconds,
             now=self._clock(),
         )
         removed = _take([verdict.kept for verdict in verdicts if verdict.remove], looks)
-        self._tell(things, removed, min(budget, _bytes(things) - short.get("", 0)))
+        self._tell(budget, things, removed, min(budget_bytes, _bytes(things) - short.get("", 0)))
         return [kept.name for kept in removed]
 
     def _short(self, looks: Iterable["_Look"]) -> Mapping[str, int]:
@@ -163,13 +178,16 @@ class Collector:
             if look.disk is not None
         }
 
-    def _tell(self, things: Iterable[Kept], removed: Sequence[Kept], budget: int) -> None:
+    def _tell(self, budget: str, things: Iterable[Kept], removed: Sequence[Kept], budget_bytes: int) -> None:
         left = _bytes(things) - _bytes(removed)
+        where = {"node": budget} if budget else {}
         if removed:
-            log.info("collected", removed=len(removed), freed_mib=_bytes(removed) >> 20, kept_mib=left >> 20)
-        if left > budget and not self._over:
-            log.warning("over the disk's budget", kept_mib=left >> 20, budget_mib=max(0, budget) >> 20)
-        self._over = left > budget
+            log.info("collected", removed=len(removed), freed_mib=_bytes(removed) >> 20, kept_mib=left >> 20, **where)
+        if left <= budget_bytes:
+            self._over.discard(budget)
+        elif budget not in self._over:
+            self._over.add(budget)
+            log.warning("over the disk's budget", kept_mib=left >> 20, budget_mib=max(0, budget_bytes) >> 20, **where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,14 @@ Deploying (the proof of a new revision) and scaling out both start replicas here
 """
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+
+import structlog
 
 from pilotlight.config import ControlSettings
 from pilotlight.control.tally import Tallies
@@ -30,6 +33,7 @@ from pilotlight.providers.base import (
 )
 from pilotlight.scheduler.place import Demand, Placement, Room, place, used_by
 
+log = structlog.get_logger(__name__)
 LAST_LINES, LOG_SECONDS = 20, 2.0
 LOST_WITH_ZYGOTE = "lost-with-zygote"
 """The slug of a start that ended because its zygote did: no fault of the function's."""
@@ -140,6 +144,10 @@ class Launcher:
         except PilotlightError as error:
             tally.starts[error.slug] += 1
             raise
+        except Exception as error:  # of ours: a replica that nobody starts is not to be waited for
+            log.exception("a start met a fault", function=revision.function, replica=replica)
+            tally.starts[StartFailed.default_slug] += 1
+            raise StartFailed(f"the server met a fault of its own ({error}); its log says more") from error
         tally.starts["ready"] += 1
         return launched
 
@@ -280,13 +288,20 @@ def failure_of(ended: Ended) -> PilotlightError:
     unsaid = ended.slug is None or ended.reason == "exit"
     last = f". Its last words: {ended.last_lines[-1]}" if ended.last_lines and unsaid else ""
     slug = ended.slug or ("out-of-memory" if ended.reason == "out-of-memory" else "crashed-at-start")
-    return RevisionFailed(
-        ended.detail + last, slug=slug, location=location, hint=_HINTS.get(slug), last_lines=ended.last_lines
-    )
+    hint = _import_hint(ended) if slug == "import-failed" else _HINTS.get(slug)
+    return RevisionFailed(ended.detail + last, slug=slug, location=location, hint=hint, last_lines=ended.last_lines)
+
+
+def _import_hint(ended: Ended) -> str | None:
+    """Where packages are named depends on the language, of which the file's name tells. None: the table's advice."""
+    where = ended.file or ended.detail
+    for ending, file in ((r"\.py\b", "requirements.txt"), (r"\.[cm]?js\b", "package.json")):
+        if re.search(ending, where):
+            return f"Add the module to the function's {file} (or correct its name), then deploy again."
+    return None
 
 
 _HINTS = {
-    "import-failed": "Add the module to the function's requirements.txt (or correct its name), then deploy again.",
     "handler-missing": "Define it under that name, in that file, then deploy again.",
     "init-failed": "Correct `init` in the handler, or set the variables that it needs, then deploy again.",
     "out-of-memory": "Raise `limits: memory:` of the function, then deploy again.",

@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import os
 import re
 import socket
 import threading
@@ -48,8 +49,10 @@ class EngineEvent:
 class Engine:
     """One engine. `call` runs any verb of docker's APIClient."""
 
-    def __init__(self, client: "APIClient", url: str, config: Path | None = None) -> None:
+    def __init__(self, client: "APIClient", url: str, config: Path | None = None, owner: str = "") -> None:
         self._client = client
+        self.owner = owner
+        """Who claims what is pulled here (see claims.py); nobody if empty, and then it is never collected."""
         self.config = config
         """Docker's configuration file with the logins for registries; None for that of the server's user."""
         self._threads = ThreadPoolExecutor(THREADS, "docker")
@@ -63,6 +66,18 @@ class Engine:
         take minutes, and others should not wait behind it."""
         threads = self._slow if slow else self._threads
         return await asyncio.get_running_loop().run_in_executor(threads, self.do, verb)
+
+    async def call_to_its_end(self, verb: Callable[["APIClient"], _T]) -> _T:
+        """As `call`; whoever is cancelled meanwhile goes on when the engine has answered, so that what was made is
+        there to be undone."""
+        asking = asyncio.ensure_future(self.call(verb))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            await asyncio.wait([asking])
+            with suppress(BaseException):  # nobody hears it any more
+                asking.result()
+            raise
 
     def post(self, path: str, body: Mapping[str, Any], **query: str) -> Callable[["APIClient"], Any]:
         """A verb for what the package's own arguments cannot say."""
@@ -142,7 +157,7 @@ class Engine:
             raise unreachable(self.url, plain_reason(error)) from error
 
 
-def connect(url: str | None, *, call_seconds: float, config: Path | None = None) -> Engine:
+def connect(url: str | None, *, call_seconds: float, config: Path | None = None, owner: str = "") -> Engine:
     """Blocks for one question. InvalidSetting without the package, StartFailed when nobody answers."""
     try:
         import docker
@@ -164,7 +179,12 @@ def connect(url: str | None, *, call_seconds: float, config: Path | None = None)
         client = docker.APIClient(**arguments, version="auto", timeout=int(call_seconds), max_pool_size=4 * THREADS)
     except (requests.RequestException, docker.errors.DockerException, OSError) as error:
         raise unreachable(address, plain_reason(error)) from error
-    return Engine(client, address, config)
+    return Engine(client, address, config, owner)
+
+
+def address_of(url: str | None) -> str:
+    """Where `connect` would look."""
+    return url or os.environ.get("DOCKER_HOST") or DEFAULT_URL
 
 
 def _knock(address: str) -> None:

@@ -1,11 +1,15 @@
 """What engines and registries say when they refuse, as the errors that our users get. Pure."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
 
 from pilotlight.core.errors import InvalidInput, PilotlightError, PushFailed, RevisionFailed, StartFailed, StorageFull
 
+_LIKENESS = 0.8
+"""Of two names, from 0 to 1: one of them may be the other misspelt."""
 SHOWN = 300
 """Characters of what was said; a proxy's error page is longer."""
 
@@ -252,6 +256,31 @@ def pull_failure(image: str, said: str, *, with_login: bool = False) -> Pilotlig
     return RevisionFailed(sentence, slug="image-refused")
 
 
+def not_here(image: str, failure: PilotlightError, tags: Iterable[str]) -> PilotlightError:
+    """That the engine itself has no such image comes first: a name without a registry was as likely meant for it. So is
+    the nearest of its own `tags`."""
+    near = _nearest(image, tags)
+    if failure.slug in ("registry-unreachable", "registry-tls"):
+        if registry_of(image) != image.partition("/")[0]:
+            why_not = failure.detail.removeprefix(f"{image} cannot be pulled: ")
+            sentence = f"the engine has no image {image}, and {registry_of(image)} could not be asked for it: {why_not}"
+            failure = StartFailed(sentence, slug="image-not-here")
+        else:
+            failure.detail = f"the engine has no image {image}, and {failure.detail}"
+    if near is not None and failure.slug in ("image-not-here", "image-not-found", "image-refused"):
+        failure.hint = f"Did you mean {near}, which the engine has? {failure.hint or ''}".rstrip()
+    return failure
+
+
+def _nearest(image: str, tags: Iterable[str]) -> str | None:
+    """By the name first: another tag of the same is near, however it is written."""
+    by_name: dict[str, list[str]] = {}
+    for tag in sorted(tags):
+        by_name.setdefault(_without_tag(tag), []).append(tag)
+    found = get_close_matches(_without_tag(image), by_name, n=1, cutoff=_LIKENESS)
+    return get_close_matches(image, by_name[found[0]], n=1, cutoff=0.0)[0] if found else None
+
+
 def push_failure(image: str, said: str, *, with_login: bool = False) -> PilotlightError:
     """Why a registry did not take an image."""
     reason = why(image, said, with_login=with_login)
@@ -311,6 +340,14 @@ def registry_of(image: str) -> str:
     """The registry that an image's name stands for, as a person would call it."""
     head, slash, _ = image.partition("/")
     return head if slash and ("." in head or ":" in head or head == "localhost") else "docker.io"
+
+
+def full_name(image: str) -> str:
+    """The one name for all that mean the same: Docker Hub's images have short names, too."""
+    if registry_of(image) != "docker.io":
+        return image
+    path = image.removeprefix("docker.io/")
+    return f"docker.io/{path if '/' in path else f'library/{path}'}"
 
 
 def _without_tag(image: str) -> str:

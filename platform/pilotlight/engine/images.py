@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pilotlight.core.errors import InvalidInput, PilotlightError, StartFailed
+from pilotlight.engine.claims import is_ours, pulling
 from pilotlight.engine.client import Engine
-from pilotlight.engine.failures import Kind, Refused, pull_failure, registry_of, why
+from pilotlight.engine.failures import Kind, Refused, full_name, not_here, pull_failure, registry_of, why
 from pilotlight.engine.registry_logins import Login, login_for
 
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
@@ -111,17 +113,9 @@ def fixed(name: ImageName, inspected: Mapping[str, Any]) -> ImageName:
     engine's own, which no other machine can find."""
     for each in inspected.get("RepoDigests") or ():
         repository, _, digest = str(each).partition("@")
-        if _full(repository) == _full(name.repository):
+        if full_name(repository) == full_name(name.repository):
             return replace(name, digest=digest)
     return replace(name, id=str(inspected["Id"]))
-
-
-def _full(repository: str) -> str:
-    """Docker Hub's images have short names, too."""
-    if registry_of(repository) != "docker.io":
-        return repository
-    path = repository.removeprefix("docker.io/")
-    return f"docker.io/{path if '/' in path else f'library/{path}'}"
 
 
 @dataclass(slots=True)
@@ -146,31 +140,51 @@ class _Access:
         return pull_failure(image, said, with_login=self.login is not None)
 
 
-async def pull(engine: Engine, image: str) -> str:
-    """What engine or registry said against it; nothing when they said nothing."""
-    return await _pulled(engine, image, {}, _Access())
-
-
 async def fetch(engine: Engine, image: str, secrets: Mapping[str, bytes] | None = None) -> None:
-    """As `pull`, with the logins among a function's secrets, too. Raises as `pull_failure` says."""
+    """Pulls an image that the engine has not; `secrets` may hold logins. Raises what `pull_failure` and `not_here`
+    give."""
     access = _Access()
     if said := await _pulled(engine, image, secrets, access):
-        raise access.failure(image, said)
+        failure = access.failure(image, said)
+        raise failure if "@" in image else not_here(image, failure, await _tags(engine))
+
+
+async def _tags(engine: Engine) -> set[str]:
+    """What people call the images that the engine has; none where it does not say."""
+    with suppress(PilotlightError, Refused):
+        listed = await engine.call(lambda client: client.images())
+        tags = {str(tag) for each in listed for tag in each.get("RepoTags") or ()}
+        return {tag for tag in tags if not is_ours(tag) and not tag.startswith("<none>")}
+    return set()
 
 
 async def _pulled(engine: Engine, image: str, secrets: Mapping[str, bytes] | None, access: _Access) -> str:
     def verb(client: Any) -> str:
         name, tag = with_tag(image)
+        repository = with_tag(name)[0]
+        whole = f"{repository}@{tag}" if "@" in image else f"{repository}:{tag}"
         login = access.sent(engine, registry_of(image), secrets)
-        for step in client.pull(name, tag=tag, stream=True, decode=True, auth_config=login):
-            if "error" in step:
-                return str(step["error"])
+        with pulling(engine.owner, repository, whole, client):
+            for step in client.pull(name, tag=tag, stream=True, decode=True, auth_config=login):
+                if "error" in step:
+                    return str(step["error"])
         return ""
 
     try:
         return await engine.call(verb, slow=True)
     except Refused as refused:
         return refused.said
+
+
+async def inspected(engine: Engine, image: str) -> Mapping[str, Any] | None:
+    """What the engine says of the image that it has under this name; None where it has none. Refused else."""
+    try:
+        found: Mapping[str, Any] = await engine.call(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
+    except Refused as refused:
+        if refused.status == 404:
+            return None
+        raise
+    return found
 
 
 async def digest_now(engine: Engine, name: ImageName, secrets: Mapping[str, bytes] | None = None) -> str:

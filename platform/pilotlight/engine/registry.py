@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from pilotlight.core.errors import InvalidInput, PilotlightError, PushFailed, Unsupported
 from pilotlight.engine.client import Engine, LineStream
 from pilotlight.engine.failures import Refused, push_failure
-from pilotlight.engine.images import LATEST, ImageName
+from pilotlight.engine.images import LATEST, ImageName, inspected
 from pilotlight.engine.registry_logins import Login, header
 
 SILENT_SECONDS = 300.0
@@ -95,14 +95,19 @@ class Pushes:
         async with turn:
             before = await self._id_of(target.tagged)
             try:
-                await self._engine.call(lambda client: client.tag(source, target.repository, tag=target.tag or LATEST))
-            except Refused as refused:
-                raise push_failure(target.tagged, refused.said) from refused
-            try:
+                await self._name(source, target)
                 return await self._push(target, login, report)
             except BaseException:
                 await asyncio.shield(asyncio.ensure_future(self._take_back(target, before)))
                 raise
+
+    async def _name(self, source: str, target: ImageName) -> None:
+        try:
+            await self._engine.call_to_its_end(
+                lambda client: client.tag(source, target.repository, tag=target.tag or LATEST)
+            )
+        except Refused as refused:
+            raise push_failure(target.tagged, refused.said) from refused
 
     async def check_platforms(self, source: str, wanted: tuple[str, ...]) -> None:
         """Unsupported for any but the image's own: an engine holds one, and pushes no other."""
@@ -157,12 +162,9 @@ class Pushes:
 
     async def _inspect(self, image: str) -> Mapping[str, Any] | None:
         try:
-            found: Mapping[str, Any] = await self._engine.call(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
+            return await inspected(self._engine, image)
         except Refused as refused:
-            if refused.status == 404:
-                return None
             raise push_failure(image, refused.said) from refused
-        return found
 
 
 class _Reading:
@@ -180,6 +182,8 @@ class _Reading:
     def run(self, _client: Any) -> None:
         import requests
 
+        if self._left.is_set():
+            return
         path, query = f"/images/{self._target.repository}/push", {"tag": self._target.tag or LATEST}
         stream = self._engine.lines(path, (), query, headers=self._header, silent_seconds=SILENT_SECONDS)
         self._stream = stream

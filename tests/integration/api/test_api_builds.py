@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from pilotlight.api.builds import AT_ONCE
 from pilotlight.builder.base import Choices, Progress
 from pilotlight.core.errors import InvalidRequirements
 from tests.integration.api.memory import Api, Report, Start, until
@@ -199,13 +200,15 @@ async def test_a_client_that_leaves_during_its_upload_leaves_no_file(api: Api) -
     assert api.control.uploads == []
 
 
-async def test_only_so_many_builds_at_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pilotlight.api.builds.AT_ONCE", 1)
+async def test_only_so_many_builds_at_once(api: Api) -> None:
     api.control.building = Stuck()
-    async with api.http.post(URL, data=b"a tar") as first:
-        await first.content.readline()
+    async with AsyncExitStack() as under_way:
+        for _ in range(AT_ONCE):
+            one = await under_way.enter_async_context(api.http.post(URL, data=b"a tar"))
+            await one.content.readline()
         status, problem = await api.call("POST", PATH, data=b"a tar")
     assert (status, problem["type"]) == (503, "unavailable")
+    assert problem["detail"] == "16 builds are under way already"
 
 
 async def test_who_expects_100_is_asked_for_the_body_only_when_it_is_wanted(api: Api) -> None:

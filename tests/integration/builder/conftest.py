@@ -15,11 +15,11 @@ import pytest
 
 from pilotlight.builder.base import Progress
 from pilotlight.builder.builder import Builder
-from pilotlight.builder.image_functions import owner_of_builds
 from pilotlight.builder.index import IndexSettings
 from pilotlight.builder.interpreter import Interpreter, choose_interpreter
 from pilotlight.config import BuildSettings, Sandbox, Settings, sandbox_user
 from pilotlight.core.revision import Bundle
+from pilotlight.engine.claims import owner_of
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 HANDLER = "def handle(event, context):\n    return 'hello'\n"
@@ -145,7 +145,7 @@ async def workshop(make_workshop: Make) -> Workshop:
 
 def forget(client: object, data_dir: Path) -> None:
     """Take away the names by which a server of this data directory says that it uses images."""
-    for image in client.images(f"pilotlight-{owner_of_builds(data_dir)}/*"):  # type: ignore[attr-defined]
+    for image in client.images(f"pilotlight-{owner_of(data_dir)}/*"):  # type: ignore[attr-defined]
         for tag in image["RepoTags"]:
-            if tag.startswith(f"pilotlight-{owner_of_builds(data_dir)}/"):
+            if tag.startswith(f"pilotlight-{owner_of(data_dir)}/"):
                 client.remove_image(tag)  # type: ignore[attr-defined]

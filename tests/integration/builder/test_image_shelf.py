@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,15 @@ from pilotlight.control.collector import Collector
 from pilotlight.core.errors import StartFailed
 from pilotlight.core.revision import Bundle, Revision
 from pilotlight.core.spec import FunctionSpec, function_key
-from pilotlight.engine import Engine
+from pilotlight.engine import Engine, connect
 from pilotlight.engine.failures import Refused
+from pilotlight.engine.images import parse_image
+from pilotlight.engine.registry import Pushes
+from pilotlight.providers.docker.surroundings import Images
 from pilotlight.providers.fake import FakeProvider
 from pilotlight.store.sql import Store
 from tests.engines import context
+from tests.registries import Registry
 from tests.second_engine import SecondEngine, second_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -77,6 +82,18 @@ class Gallery:
     def tags(self) -> set[str]:
         return tags_of(self.engine)
 
+    async def pull(self, image: str, owner: str = "aa") -> str:
+        """As a deploy does it: the name by which its revision refers to the image."""
+        engine = await asyncio.to_thread(connect, self.engine.url, call_seconds=60, owner=owner)
+        try:
+            return await Images(engine, "missing").pin(image)
+        finally:
+            engine.close()
+
+    def digests(self) -> set[str]:
+        listed = self.engine.do(lambda client: client.images())
+        return {digest for each in listed for digest in each["RepoDigests"] or () if not digest.startswith("<none>")}
+
 
 def tags_of(engine: Engine) -> set[str]:
     return {tag for each in engine.do(lambda client: client.images()) for tag in each["RepoTags"] or ()}
@@ -88,6 +105,22 @@ def make_image(engine: Engine, name: str, base: str, kib: int, *, then: str = ""
     return b"".join(
         engine.do(lambda client: client.build(fileobj=context(files), custom_context=True, tag=name, rm=True))
     ).decode()
+
+
+@pytest.fixture
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with Registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+async def publish(gallery: "Gallery", registry: Registry, *, kib: int = 10) -> str:
+    """An image that the registry has, and the engine has not; with each size other bytes."""
+    image = registry.name("team/app:1")
+    await asyncio.to_thread(make_image, gallery.engine, "made:1", "scratch", kib)
+    await Pushes(gallery.engine).push("made:1", parse_image(image), None, lambda _step, _said: None)
+    for name in ("made:1", image):
+        gallery.engine.do(lambda client, name=name: client.remove_image(name))  # type: ignore[misc]
+    return image
 
 
 @pytest.fixture
@@ -106,15 +139,16 @@ async def gallery(engine: SecondEngine, data: Path) -> AsyncIterator[Gallery]:
     await provider.close(keep=False)
     await store.close()
     engine.tidy()
-    for tag in tags_of(engine.engine):
-        engine.engine.do(lambda client, tag=tag: client.remove_image(tag, force=True))  # type: ignore[misc]
+    for each in engine.engine.do(lambda client: client.images()):
+        with suppress(Refused):  # gone with what was built upon it
+            engine.engine.do(lambda client, id_=each["Id"]: client.remove_image(id_, force=True))  # type: ignore[misc]
 
 
-def shelf_of(engine: SecondEngine, data: Path, owner: str) -> ImageShelf:
+def shelf_of(engine: SecondEngine, data: Path, owner: str, *, budget: str = "") -> ImageShelf:
     async def connected() -> Engine:
         return engine.engine
 
-    return ImageShelf(connected, owner=owner, data_dir=data)
+    return ImageShelf(connected, owner=owner, data_dir=data, budget=budget)
 
 
 async def test_a_removed_functions_image_goes_when_the_budget_says_so(gallery: Gallery) -> None:
@@ -245,3 +279,127 @@ async def test_a_name_that_somebody_took_from_a_live_image_comes_back(gallery: G
     gallery.images = ImageShelf(gallery.images._connect, owner="aa", data_dir=gallery.data)  # of the next control plane
     assert await gallery.collector().collect() == []
     assert HELLO in gallery.tags()
+
+
+async def test_an_image_that_was_pulled_for_a_removed_function_goes_wholly(
+    gallery: Gallery, registry: Registry
+) -> None:
+    image = await publish(gallery, registry)
+    await gallery.live("r1", await gallery.pull(image))
+    assert await gallery.collector().collect() == []
+    await gallery.store.remove(KEY)
+    assert await gallery.collector(budget_mib=1).collect() == []
+    gone = await gallery.collector().collect()
+    assert [name.split("/")[:2] for name in gone] == [["bundles", gone[0].split("/")[1]], ["images", "pulled"]]
+    assert gallery.tags() | gallery.digests() == set()
+    assert gallery.engine.do(lambda client: client.images(all=True)) == []
+
+
+async def test_what_was_there_before_the_server_wanted_it_stays(gallery: Gallery, registry: Registry) -> None:
+    image = await publish(gallery, registry)
+    await gallery.pull(image, owner="")  # by hand
+    await gallery.live("r1", await gallery.pull(image))
+    await gallery.store.remove(KEY)
+    assert [name.partition("/")[0] for name in await gallery.collector().collect()] == ["bundles"]
+    assert gallery.tags() == {image}
+
+
+async def test_bytes_that_were_there_under_another_name_stay_though_they_were_pulled(
+    gallery: Gallery, registry: Registry
+) -> None:
+    image = await publish(gallery, registry)
+    await gallery.pull(image, owner="")
+    gallery.engine.do(lambda client: client.tag(image, "mine", "1"))
+    gallery.engine.do(lambda client: client.remove_image(image))
+    await gallery.pull(image)
+    assert await gallery.collector().collect() == []
+    assert gallery.tags() == {image, "mine:1"}
+
+
+async def test_a_pulled_image_of_an_earlier_revision_or_of_a_container_stays(
+    gallery: Gallery, registry: Registry
+) -> None:
+    first = await gallery.pull(await publish(gallery, registry, kib=1))
+    await gallery.live("r1", first)
+    gallery.engine.do(lambda client: client.tag(parse_image(first).canonical, "kept", "1"))  # while the tag is moved
+    image = await publish(gallery, registry, kib=2)
+    gallery.engine.do(lambda client: client.remove_image("kept:1"))
+    await gallery.live("r2", await gallery.pull(image))
+    assert await gallery.collector().collect() == []
+    await gallery.store.remove(KEY)
+    made = gallery.engine.do(gallery.engine.post("/containers/create", {"Image": image, "Cmd": ["x"]}))
+    gone = [name for name in await gallery.collector().collect() if name.startswith("images/")]
+    assert (len(gone), gallery.digests()) == (
+        1,
+        {parse_image(image).repository + "@" + registry.digest("team/app", "1")},
+    )
+    gallery.engine.do(lambda client: client.remove_container(made["Id"]))
+    assert len(await gallery.collector().collect()) == 1
+
+
+@pytest.mark.parametrize("how", ["named", "built upon"])
+async def test_a_pulled_image_that_somebody_made_his_own_meanwhile_stays(
+    gallery: Gallery, registry: Registry, how: str
+) -> None:
+    image = await publish(gallery, registry)
+    await gallery.pull(image)
+    if how == "named":
+        gallery.engine.do(lambda client: client.tag(image, "mine", "1"))
+    else:
+        await asyncio.to_thread(make_image, gallery.engine, "mine:1", image, 1)
+    assert await gallery.collector().collect() == []
+    assert {image, "mine:1"} <= gallery.tags()
+    gallery.engine.do(lambda client: client.remove_image("mine:1"))
+    assert len(await gallery.collector().collect()) == 1
+
+
+async def test_a_pulled_image_goes_with_the_last_server_that_uses_it(
+    gallery: Gallery, registry: Registry, engine: SecondEngine, tmp_path: Path
+) -> None:
+    image = await publish(gallery, registry)
+    pinned = await gallery.pull(image)
+    another = shelf_of(engine, tmp_path, "bb")
+    await another.open()
+    await asyncio.to_thread(another.used, {f"images/{pinned}"})
+    assert len(await gallery.collector().collect()) == 1
+    assert image in gallery.tags()
+    gallery.images = another
+    assert len(await gallery.collector().collect()) == 1
+    assert gallery.tags() | gallery.digests() == set()
+
+
+async def test_a_base_that_a_build_pulled_stays_as_long_as_what_was_built_upon_it(
+    gallery: Gallery, registry: Registry
+) -> None:
+    base = await gallery.pull(await publish(gallery, registry))
+    await gallery.live("r1", await gallery.build(HELLO, base=parse_image(base).canonical))
+    assert await gallery.collector().collect() == []
+    await gallery.store.remove(KEY)
+    gone = await gallery.collector().collect()
+    assert [name.split("/")[:2] for name in gone[1:]] == [["images", "pilotlight"], ["images", "pulled"]]
+    assert gallery.engine.do(lambda client: client.images(all=True)) == []
+
+
+async def test_nameless_images_that_others_built_upon_what_was_pulled_stay(
+    gallery: Gallery, registry: Registry
+) -> None:
+    image = await publish(gallery, registry)
+    await gallery.pull(image)
+    await asyncio.to_thread(make_image, gallery.engine, "mine:1", image, 1, then="COPY missing /\n")
+    assert len(gallery.engine.do(lambda client: client.images(filters={"dangling": True}))) == 1
+    await gallery.collector().collect()
+    assert len(gallery.engine.do(lambda client: client.images(filters={"dangling": True}))) == 1
+
+
+async def test_a_further_engine_has_a_budget_of_its_own(
+    gallery: Gallery, registry: Registry, engine: SecondEngine
+) -> None:
+    image = await publish(gallery, registry)
+    await gallery.pull(image)
+    gallery.images = shelf_of(engine, gallery.data, "aa", budget="node-2")
+    await gallery.live("r1", "nothing")
+    manifest = next((gallery.data / "bundles").iterdir()) / "manifest.json"
+    manifest.write_text(json.dumps({"bytes": 5 * 2**20, "environment": "e"}))
+    # What is over its budget is referenced, and on another machine.
+    assert await gallery.collector(budget_mib=1).collect() == []
+    assert [name.split("/")[:2] for name in await gallery.collector().collect()] == [["images", "pulled"]]

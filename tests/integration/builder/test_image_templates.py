@@ -139,7 +139,8 @@ def shop_of(
     async def connected() -> ImageBuilder:
         return images
 
-    return Shop(ImageFunctions(images=connected, **facts(tmp_path / "data", templates_dir)), tmp_path, started)
+    builder = ImageFunctions(images=connected, **facts(tmp_path / "data", templates_dir))  # type: ignore[arg-type]
+    return Shop(builder, tmp_path, started)
 
 
 @pytest.fixture
@@ -207,7 +208,8 @@ async def test_our_own_arguments_stay_away_from_other_peoples_templates(shop: Sh
     files = COWSAY | {"template/Dockerfile": DOCKERFILE.replace("=3.11", "=9.99", 1)}
     with pytest.raises(PilotlightError) as error:
         await shop.build("cowsay", files, uploaded_template=True)
-    assert error.value.detail.startswith("Dockerfile:2: python:9.99-slim cannot be pulled")
+    assert error.value.detail.startswith("Dockerfile:2: ")
+    assert "python:9.99-slim" in error.value.detail  # in other words where Docker Hub can be asked
 
 
 async def test_a_folder_with_a_dockerfile_is_its_own_context(shop: Shop, engine: Engine, started: list[str]) -> None:

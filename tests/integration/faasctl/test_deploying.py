@@ -117,11 +117,28 @@ def test_a_revision_that_fails_keeps_the_old_one_and_says_so(project: Cli, serve
     assert f"  = state: {state}\n" in ran.err
 
 
-def test_the_first_failure_ends_it_and_names_what_is_left(project: Cli, server: Scripted) -> None:
-    server.answers["PUT /api/v1/functions/other"] = Reply.problem(422, "init-failed", "no", state="nothing changed")
+def test_a_failure_keeps_no_other_function_from_being_deployed(project: Cli, server: Scripted) -> None:
+    server.answers["PUT /api/v1/functions/hello"] = Reply.problem(422, "init-failed", "no", state="nothing changed")
     ran = project("up")
-    assert (ran.code, ran.out) == (1, f"{server.url}/function/hello\n")
-    assert "Deployed: hello. Not deployed: other." in ran.err
+    assert (ran.code, ran.out) == (1, f"{server.url}/function/other\n")
+    assert ran.err.count("error[init-failed]: hello: no") == 1
+    assert ran.err.endswith("Deployed: other. Not deployed: hello.\n")
+
+
+def test_a_server_that_refuses_the_password_is_not_asked_for_the_next_function(project: Cli, server: Scripted) -> None:
+    server.answers["PUT /api/v1/functions/hello"] = Reply.problem(401, "credentials-refused", "no")
+    ran = project("up")
+    assert (ran.code, ran.out) == (4, "")
+    assert ran.err.endswith("Deployed: none. Not deployed: hello. Not tried: other.\n")
+    assert not [each for each in server.requests if each.path == "/api/v1/functions/other"]
+
+
+def test_build_goes_on_after_a_failure(project: Cli, server: Scripted) -> None:
+    project.write("hello/handler.py", "x")
+    (project.folder / "hello" / "link").symlink_to("/etc/hostname")
+    ran = project("build")
+    assert (ran.code, ran.out) == (1, "bundle/hello@sha256:abc\n")
+    assert ran.err.endswith("Built: other. Not built: hello.\n")
 
 
 def test_a_failure_as_json_is_a_problem_on_stderr_and_the_rest_on_stdout(project: Cli, server: Scripted) -> None:

@@ -215,6 +215,19 @@ def test_secrets_are_removed_with_force_where_they_are_used(cli: Cli, keeper: Sc
 # --- the rest --------------------------------------------------------------------------------------------------------
 
 
+def test_all_secrets_that_can_be_removed_are(cli: Cli, server: Scripted) -> None:
+    server.answers["DELETE /api/v1/secrets/a"] = Reply.problem(404, "secret-not-found", "no")
+    server.answers["DELETE /api/v1/secrets/k"] = Reply.json({"removed": "k", "namespace": "openfaas-fn"})
+    ran = cli("secret", "remove", "a", "k", "--json")
+    assert (ran.code, ran.json()) == (5, {"removed": ["k"]})
+
+
+def test_an_update_says_that_it_was_one(cli: Cli, server: Scripted) -> None:
+    server.answers["GET /api/v1/secrets/k"] = Reply.json({"secret": {"name": "k"}})
+    server.answers["PUT /api/v1/secrets/k"] = Reply.json({"secret": {"name": "k"}, "created": False})
+    assert cli("secret", "update", "k", stdin=b"new").err == "k  updated, 3 B.\n"
+
+
 def test_namespaces_are_made_listed_and_removed(cli: Cli, server: Scripted) -> None:
     dev = {"name": "dev", "labels": {"team": "a"}, "annotations": {}, "created_at": None, "functions": 2}
     server.answers["POST /api/v1/namespaces"] = Reply.json(dev, 201)

@@ -151,6 +151,15 @@ def test_remove_takes_names_without_a_question(cli: Cli, server: Scripted) -> No
     assert server.request("DELETE", "/api/v1/functions/hello").query == {"namespace": "dev"}
 
 
+def test_a_name_that_is_not_there_keeps_no_other_from_being_removed(cli: Cli, server: Scripted) -> None:
+    server.answers["DELETE /api/v1/functions/helo"] = Reply.problem(404, "function-not-found", "no")
+    server.answers["DELETE /api/v1/functions/hello"] = Reply.json({"removed": "hello.openfaas-fn"})
+    ran = cli("remove", "helo", "hello")
+    assert ran.code == 5
+    assert "hello  removed" in ran.err
+    assert ran.err.endswith("Removed: hello. Not removed: helo.\n")
+
+
 def test_remove_of_a_whole_stack_needs_yes(project: Cli, server: Scripted) -> None:
     for name in ("hello", "other"):
         server.answers[f"DELETE /api/v1/functions/{name}"] = Reply.json({"removed": name})

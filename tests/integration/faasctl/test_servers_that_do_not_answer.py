@@ -14,6 +14,9 @@ import time
 import pytest
 
 from faasctl import __version__
+from faasctl.client import Client
+from faasctl.config import Server
+from faasctl.errors import CliError
 from tests.integration.faasctl.scripted import ROOT, Cli, Reply, Scripted
 
 
@@ -33,6 +36,13 @@ def test_nothing_there_is_3_and_says_who_chose_the_address(cli: Cli) -> None:
         "  = from: the environment variable FAASCTL_SERVER",
         "  = help: start one here:       faasctl serve",
     ]
+
+
+def test_where_nothing_is_the_servers_with_a_login_are_named() -> None:
+    server = Server(url=f"http://127.0.0.1:{free_port()}", origin="the default address", others=("http://b:1",))
+    with pytest.raises(CliError) as caught:
+        Client(server).reach()
+    assert "or use one you know:  export FAASCTL_SERVER=http://b:1" in caught.value.problems[0].help
 
 
 @pytest.mark.parametrize(

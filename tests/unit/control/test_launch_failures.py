@@ -25,3 +25,17 @@ def test_out_of_memory_at_start_says_what_to_raise() -> None:
 @pytest.mark.parametrize("reason", ["stopped", "killed"])
 def test_one_that_was_stopped_is_not_the_functions_fault(reason: str) -> None:
     assert isinstance(failure_of(Ended(id="a", reason=reason, detail="")), StartFailed)
+
+
+@pytest.mark.parametrize(
+    ("file", "detail", "named"),
+    [
+        ("handler.py", "No module named 'six'", "the function's requirements.txt "),
+        ("handler.js", "Error: Cannot find module 'six'", "the function's package.json "),
+        (None, "Error: Cannot find package 'six' imported from /home/app/function/handler.mjs", "package.json "),
+        (None, "cannot load such gem", "requirements.txt or package.json"),
+    ],
+)
+def test_a_missing_module_is_to_be_added_where_its_language_has_it(file: str | None, detail: str, named: str) -> None:
+    error = failure_of(Ended(id="a", reason="load-failed", slug="import-failed", detail=detail, file=file))
+    assert named in (error.hint or "")

@@ -9,6 +9,7 @@ from pilotlight.engine.failures import (
     SHOWN,
     Kind,
     Refused,
+    not_here,
     pull_failure,
     push_failure,
     registry_of,
@@ -273,3 +274,46 @@ def test_a_program_for_another_processor_is_told_at_the_start() -> None:
     )
     error = start_failure(IMAGE, Refused(400, said))
     assert (error.slug, "another processor" in error.detail) == ("image-platform", True)
+
+
+AWAY = "Get https://registry-1.docker.io/v2/: dial tcp: lookup registry-1.docker.io: no such host"
+
+
+def test_a_name_without_a_registry_is_first_of_all_one_that_the_engine_has_not() -> None:
+    error = not_here("shop-api:1", pull_failure("shop-api:1", AWAY), ["redis:7"])
+    assert (error.slug, error.status) == ("image-not-here", 503)
+    assert error.detail.startswith(
+        "the engine has no image shop-api:1, and docker.io could not be asked for it: no mach"
+    )
+    assert error.hint is not None
+    assert "Did you mean" not in error.hint
+
+
+@pytest.mark.parametrize(
+    ("image", "near"),
+    [
+        ("shop-apy:1", "shop-api:1"),
+        ("shop-api:2", "shop-api:1"),
+        ("shop-api", "shop-api:1"),
+        ("rediss", "redis:latest"),
+    ],
+)
+def test_the_nearest_image_of_the_engine_is_named(image: str, near: str) -> None:
+    for said in (AWAY, "pull access denied for x, repository does not exist or may require authorization"):
+        error = not_here(image, pull_failure(image, said), ["shop-api:1", "redis:latest", "postgres:16"])
+        assert (error.hint or "").startswith(f"Did you mean {near}, which the engine has? ")
+
+
+def test_who_names_a_registry_is_told_of_the_registry_too() -> None:
+    image = "registry.example/team/app:1"
+    error = not_here(image, pull_failure(image, "dial tcp: connection refused"), ["team/app:1"])
+    assert error.slug == "registry-unreachable"
+    assert error.detail.startswith(f"the engine has no image {image}, and {image} cannot be pulled: nothing listens on")
+
+
+def test_what_a_registry_has_said_itself_stays_as_it_is() -> None:
+    image = "registry.example/team/app:1"
+    failure = pull_failure(image, "manifest unknown")
+    told = (failure.slug, failure.detail, failure.hint)
+    error = not_here(image, failure, ["other:1"])
+    assert (error.slug, error.detail, error.hint) == told
