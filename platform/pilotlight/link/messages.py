@@ -142,6 +142,8 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Levels(msgspec.Struct, frozen=True, kw_only=True, tag="levels"):
+    """Of functions that the router said it has applied. What comes before that is of an earlier one of the name."""
+
     levels: tuple[Level, ...]
     full: bool = False
     """All functions that this router knows (the first one after a connect); otherwise only what changed."""

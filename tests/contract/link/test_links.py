@@ -50,6 +50,13 @@ class Router:
         async with asyncio.timeout(5):
             return await read_down(self.reader)
 
+    async def hear_all(self) -> int:
+        """The snapshot; its version, which it says is applied before any word of its functions, as routers do."""
+        snapshot = await self.hear()
+        assert isinstance(snapshot, Snapshot)
+        await self.say(Applied(version=snapshot.version))
+        return snapshot.version
+
 
 class Scene:
     """A Links that serves, with what it told its owner."""
@@ -79,10 +86,9 @@ class Scene:
     async def joined(self, epoch: str = "r1") -> Router:
         """A router that has heard and applied its snapshot and has reported."""
         router = await self.connect(epoch)
-        snapshot = await router.hear()
-        assert isinstance(snapshot, Snapshot)
-        await router.say(Applied(version=snapshot.version), Levels(levels=(), full=True))
-        await asyncio.wait_for(self.links.applied(snapshot.version, timeout=5), 5)
+        version = await router.hear_all()
+        await router.say(Levels(levels=(), full=True))
+        await asyncio.wait_for(self.links.applied(version, timeout=5), 5)
         return router
 
 
@@ -141,7 +147,7 @@ async def test_no_report_means_unknown_and_a_report_without_it_means_idle(scene:
     scene.links.publish(Route(function=HELLO))
     assert scene.links.level(HELLO) is None
     router = await scene.connect()
-    await router.hear()
+    await router.hear_all()
     assert scene.links.level(HELLO) is None
     await router.say(Levels(levels=(Level(function=HELLO, waiting=3, calls=7),), full=True))
     assert await asyncio.wait_for(scene.levelled.get(), 5) == HELLO
@@ -154,7 +160,7 @@ async def test_counts_survive_a_router_that_restarts(scene: Scene) -> None:
     scene.links.publish(Route(function=HELLO))
     for epoch, calls in (("r1", 7), ("r2", 2)):
         router = await scene.connect(epoch)
-        await router.hear()
+        await router.hear_all()
         await router.say(Levels(levels=(Level(function=HELLO, calls=calls),), full=True))
         await asyncio.wait_for(scene.levelled.get(), 5)
         level = scene.links.level(HELLO)
@@ -353,7 +359,9 @@ async def test_a_router_of_a_newer_or_older_release_is_understood(scene: Scene) 
     newer = {"type": "hello", "epoch": "r1", "router": "main", "protocol": 1, "zone": "b", "abilities": ["x"]}
     writer.write(_frame(newer))
     assert isinstance(await read_down(reader), Welcome)
-    assert isinstance(await read_down(reader), Snapshot)
+    snapshot = await read_down(reader)
+    assert isinstance(snapshot, Snapshot)
+    writer.write(_frame({"type": "applied", "version": snapshot.version, "weather": "fair"}))
     writer.write(
         _frame({"type": "levels", "full": True, "levels": [{"function": HELLO, "waiting": 2, "mood": "good"}]})
     )
