@@ -164,6 +164,7 @@ class Supervisor:
         self._stop_asked = 0
         self._hopeless = False
         self._ready = False
+        self._user = self._password = ""
 
     def run(self) -> int:
         """Until a signal asks for the end."""
@@ -218,15 +219,17 @@ class Supervisor:
     def _stop(self, wakeup: socket.socket) -> None:
         """The router first, so that no request loses its replica; asked a second time, everything at once."""
         notify("STOPPING=1")
-        if not self._hopeless:
-            _say("pilotlight: stopping; interrupt once more to stop at once", file=sys.stderr)
+        if self._hopeless:  # nothing was served; and what the control plane said against it is to be the last word
+            self._kill(self.router, wakeup)
+            return
+        _say("pilotlight: stopping; interrupt once more to stop at once", file=sys.stderr)
         if self._settings["keep"]:
             self._stop_keeping(wakeup)
             return
         self._end(self.router, self._limits["drain_seconds"] + SLACK_SECONDS, wakeup)
         self._end(self.control, self._limits["kill_grace_seconds"] + STOP_ALL_SECONDS, wakeup)
         clean = self.control.process is not None and self.control.process.returncode == 0
-        if not clean and not self._hopeless:
+        if not clean:
             self._stop_all()
 
     def _stop_keeping(self, wakeup: socket.socket) -> None:
@@ -238,16 +241,18 @@ class Supervisor:
             child.cut_lifeline()
         self._wait(self.router, longest if os.getpid() == 1 else LETS_GO_SECONDS, wakeup)
         self._wait(self.control, longest, wakeup)
-        self.control.signal(signal.SIGKILL)
-        self._wait(self.control, SLACK_SECONDS, wakeup, patient=True)
+        self._kill(self.control, wakeup)
 
     def _end(self, child: Child, seconds: float, wakeup: socket.socket) -> None:
         child.signal(signal.SIGTERM)
         self._wait(child, seconds, wakeup)
         if child.running:
             _say(f"pilotlight: the {child.name} did not end in time and is killed", file=sys.stderr)
-            child.signal(signal.SIGKILL)
-            self._wait(child, SLACK_SECONDS, wakeup, patient=True)
+            self._kill(child, wakeup)
+
+    def _kill(self, child: Child, wakeup: socket.socket) -> None:
+        child.signal(signal.SIGKILL)
+        self._wait(child, SLACK_SECONDS, wakeup, patient=True)
 
     def _wait(self, child: Child, seconds: float, wakeup: socket.socket, *, patient: bool = False) -> None:
         """Until it has ended, the time is up, or (unless patient) somebody asks to stop once more."""
@@ -265,7 +270,7 @@ class Supervisor:
     # Telling
 
     def _describe(self) -> None:
-        """Files from which clients on this machine learn where the server is, and who may use it."""
+        """A file from which clients on this machine learn where the server is; and what its operator must know."""
         described = {
             "url": self._url,
             "metrics_url": url(self._settings["host"], self._settings["metrics_port"]),
@@ -276,11 +281,7 @@ class Supervisor:
         except OSError as error:  # a full disk; who was told the address needs no file
             _say(f"pilotlight: {self._data / 'server.json'} was not written ({error.strerror}).", file=sys.stderr)
         if self._settings["auth"]:
-            user, password = credentials(self._data / "auth")
-            if self._credentials_file is not None:
-                complaint = merge_json(self._credentials_file, {self._url: {"user": user, "password": password}})
-                if complaint:
-                    _say(f"pilotlight: {complaint}.", file=sys.stderr)
+            self._user, self._password = credentials(self._data / "auth")
         if self._settings["provider"] == "process" and not _is_loopback(self._settings["host"]):
             _say(
                 f"pilotlight: {self._settings['host']} can be reached from other machines. Functions run as processes "
@@ -294,9 +295,18 @@ class Supervisor:
         while not _answers(address):
             time.sleep(0.05)
         self._ready = True
+        self._introduce()
         notify("READY=1")
         who = f" (user admin, password in {self._data / 'auth' / 'basic-auth-password'})"
         _say(f"Pilotlight {__version__} is ready on {self._url}{who if self._settings['auth'] else ''}")
+
+    def _introduce(self) -> None:
+        """To the command line of who started it: a server that never served is none that one is logged in to."""
+        if self._credentials_file is None or not self._settings["auth"]:
+            return
+        complaint = merge_json(self._credentials_file, {self._url: {"user": self._user, "password": self._password}})
+        if complaint:
+            _say(f"pilotlight: {complaint}.", file=sys.stderr)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

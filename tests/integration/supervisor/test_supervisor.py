@@ -138,11 +138,13 @@ def test_a_data_directory_has_one_server(start: Start) -> None:
     assert first.ask().startswith(b"HTTP/1.1 200")
 
 
-def test_a_child_that_cannot_run_stops_the_server(start: Start, tmp_path: Path) -> None:
+def test_a_child_that_cannot_run_stops_the_server_and_has_the_last_word(start: Start, tmp_path: Path) -> None:
     (tmp_path / "control.refuse").touch()
     server = start()
     assert server.process.wait(20) == 1
     assert server.said().count("cannot run with these settings") == 1
+    assert server.said().splitlines()[-1] == "cannot run with these settings"
+    assert not (server.folder / "cli" / "credentials.json").exists()
 
 
 def test_the_password_is_made_once_and_told_to_the_cli(start: Start) -> None:
