@@ -18,7 +18,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "describe": "Show all about one function: callable? why so? any trouble?",
         "logs": "Show what functions printed.",
         "top": "Watch functions live, those in trouble first.",
-        "nodes": "Show the machines, with their processors, memory and devices.",
+        "nodes": "Show the machines: state, processors, memory, devices.",
     },
     "Keep": {
         "serve": "Run the server on this machine.",

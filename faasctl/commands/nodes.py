@@ -1,4 +1,4 @@
-"""`faasctl nodes`: the machines that functions run on, and what they have."""
+"""`faasctl nodes`: the machines that functions run on, whether they answer, and what they have."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import click
 
 from faasctl.commands._common import client_of, json_option, server_option
 from faasctl.commands._common import command as make_command
-from faasctl.output import BOLD, Screen, Span
+from faasctl.output import BOLD, GREEN, RED, Screen, Span
 
 EXAMPLES = """
 faasctl nodes
@@ -14,7 +14,7 @@ faasctl nodes --json
 """
 
 
-@make_command("nodes", EXAMPLES, help="Show the machines, with their processors, memory and devices.")
+@make_command("nodes", EXAMPLES, help="Show the machines: state, processors, memory, devices.")
 @server_option
 @json_option
 @click.pass_obj
@@ -23,15 +23,17 @@ def command(screen: Screen, server: str | None) -> None:
     if screen.json:
         screen.document(answer)
         return
-    screen.table(["NODE", "CPUS", "MEMORY", "DEVICES", "LABELS"], [_row(each) for each in answer.get("nodes") or []])
+    rows = [_row(each) for each in answer.get("nodes") or []]
+    screen.table(["NODE", "STATE", "CPUS", "MEMORY", "DEVICES", "LABELS"], rows)
 
 
 def _row(node: dict[str, Any]) -> list[Span]:
     labels = ", ".join(f"{key}={value}" for key, value in (node.get("labels") or {}).items())
     return [
         (str(node.get("name")), BOLD),
-        f"{int(node.get('cpu_milli') or 0) / 1000:g}",
-        gib(int(node.get("memory_mib") or 0)),
+        (f"away: {away}", RED) if (away := node.get("away")) else ("ready", GREEN),
+        f"{int(node['cpu_milli']) / 1000:g}" if node.get("cpu_milli") else "-",
+        gib(int(node["memory_mib"])) if node.get("memory_mib") else "-",
         _devices(node.get("devices") or []) or "-",
         labels or "-",
     ]

@@ -253,7 +253,14 @@ class Launcher:
         demand = demand_of(revision)
         sums = {node: list(demands.values()) for node, demands in self._demands.items()}
         rooms = [
-            Room(node=n.name, cpu_milli=n.cpu_milli, memory_mib=n.memory_mib, used=used_by(sums, n.name)) for n in nodes
+            Room(
+                node=node.name,
+                cpu_milli=node.cpu_milli,
+                memory_mib=node.memory_mib,
+                used=used_by(sums, node.name),
+                away=bool(node.away),
+            )
+            for node in nodes
         ]
         placement = place(demand, rooms)
         self._demands.setdefault(placement.node, {})[replica] = demand

@@ -28,6 +28,8 @@ class Node:
     memory_mib: int
     devices: tuple[Device, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    away: str = ""
+    """Why nothing starts there now, as a sentence; its capacity is as it was last known, or 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +207,7 @@ class Provider(Protocol):
     name: str
 
     async def nodes(self) -> Sequence[Node]:
-        """The nodes with their capacity and devices."""
+        """The nodes with their capacity and devices, also those that are away."""
         ...
 
     async def prepare(self, pool: Pool, count: int) -> None:

@@ -22,6 +22,8 @@ class Room:
     cpu_milli: int
     memory_mib: int
     used: Demand = Demand()
+    away: bool = False
+    """Nothing starts there now."""
 
     def fits(self, demand: Demand) -> bool:
         return (
@@ -38,7 +40,9 @@ class Placement:
 
 
 def place(demand: Demand, rooms: Sequence[Room]) -> Placement:
-    """The node for one replica; ties go to the first name. Unschedulable says what is missing where."""
+    """The node for one replica; ties go to the first name. Unschedulable says what is missing where. When all nodes are
+    away, one of them is chosen: who starts there is told why nothing does."""
+    rooms = [room for room in rooms if not room.away] or rooms
     fitting = [room for room in rooms if room.fits(demand)]
     if not fitting:
         raise Unschedulable(_shortage(demand, rooms))

@@ -251,9 +251,13 @@ def test_a_function_is_scaled(cli: Cli, server: Scripted) -> None:
 def test_nodes_are_shown_with_their_devices(cli: Cli, server: Scripted) -> None:
     device = {"id": "0", "model": "A100", "memory_mib": 40_960}
     node = {"name": "local", "cpu_milli": 1500, "memory_mib": 4096, "devices": [device, device], "labels": {"a": "b"}}
-    server.answers["GET /api/v1/nodes"] = Reply.json({"nodes": [node]})
-    words = re.split(r" {2,}", cli("nodes").out.splitlines()[1])
-    assert words == ["local", "1.5", "4.0 GiB", "2 x A100 40 GiB", "a=b"]
+    away = {"name": "gone", "cpu_milli": 0, "memory_mib": 0, "away": "the engine does not answer"}
+    server.answers["GET /api/v1/nodes"] = Reply.json({"nodes": [node, away]})
+    _title, *rows = cli("nodes").out.splitlines()
+    assert [re.split(r" {2,}", row) for row in rows] == [
+        ["local", "ready", "1.5", "4.0 GiB", "2 x A100 40 GiB", "a=b"],
+        ["gone", "away: the engine does not answer", "-", "-", "-", "-"],
+    ]
 
 
 def test_a_key_stands_alone_on_stdout(cli: Cli, server: Scripted) -> None:

@@ -1,6 +1,7 @@
 """Several engines, each a node: the machine's, and a second one that comes and goes."""
 
 import gc
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -89,7 +90,9 @@ async def test_a_node_whose_engine_is_away_takes_no_starts_until_it_is_back(open
     second.end()
     try:
         await eventually(lambda: not provider._nodes["other"].is_up, 30)
-        assert [node.name for node in await provider.nodes()] == ["local"]
+        here, other = await provider.nodes()
+        assert (here.name, here.away, other.name) == ("local", "", "other")
+        assert re.fullmatch(r"the Docker engine at unix:\S+ does not answer", other.away)
         with pytest.raises(StartFailed) as refused:
             await provider.start(a_launch("late", node="other"))
         assert refused.value.slug == "engine-unreachable"
@@ -99,7 +102,7 @@ async def test_a_node_whose_engine_is_away_takes_no_starts_until_it_is_back(open
     finally:
         second.start()
     await eventually(lambda: provider._nodes["other"].is_up, 60)
-    assert [node.name for node in await provider.nodes()] == ["local", "other"]
+    assert [node.away for node in await provider.nodes()] == ["", ""]
     # It restores what ran, so the replica is the one from before.
     assert {each.id for each in await provider.list()} == {"on-the-other", "here"}
     watching.cancel()
@@ -116,11 +119,17 @@ async def test_a_node_that_is_away_at_the_start_joins_later_and_what_ran_there_i
     second.end()
     try:
         provider: DockerProvider = await opened()
-        assert [node.name for node in await provider.nodes()] == ["local"]
+        here, other = await provider.nodes()
+        assert (here.away, other.name, other.cpu_milli) == ("", "other", 0)
+        assert "cannot be reached" in other.away
+        with pytest.raises(StartFailed) as refused:
+            await provider.start(a_launch("late", node="other"))
+        assert refused.value.slug == "engine-unreachable"
         assert await provider.list() == []
     finally:
         second.start()
     await eventually(lambda: "other" in provider._nodes, 60)
+    assert [node.away for node in await provider.nodes()] == ["", ""]
     watching = Watch(provider)
     await provider.start(pooled("here", "other"))
     await watching.until(BecameReady, "here", 60)

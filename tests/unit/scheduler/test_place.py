@@ -33,3 +33,9 @@ def test_without_a_node_there_is_a_sentence() -> None:
 def test_the_sum_of_a_node_is_that_node_s() -> None:
     demands = {"a": [Demand(cpu_milli=1), Demand(cpu_milli=2, memory_mib=3)], "b": [Demand(cpu_milli=9)]}
     assert used_by(demands, "a") == Demand(cpu_milli=3, memory_mib=3)
+
+
+def test_a_node_that_is_away_takes_nothing_unless_all_are() -> None:
+    away, here = (Room(node=name, cpu_milli=1000, memory_mib=512, away=name == "a") for name in "ab")
+    assert place(Demand(), [away, here]).node == "b"
+    assert place(Demand(), [away]).node == "a"

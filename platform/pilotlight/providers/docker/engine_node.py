@@ -84,7 +84,7 @@ class EngineNode:
         if not engine.is_local:
             self.pools.rule_out("a remote engine cannot be passed sockets")
         starter = Starter(self.site, common.folders)
-        self.standbys = Standbys(self.site, common, starter, node_memory_mib=self.node().memory_mib)
+        self.standbys = Standbys(self.site, common, starter, node_memory_mib=self.memory_mib)
         self.ways = Ways(
             self.site,
             common,
@@ -102,8 +102,15 @@ class EngineNode:
 
     def node(self) -> Node:
         return Node(
-            name=self.name, cpu_milli=int(self.about["NCPU"]) * 1000, memory_mib=self.about["MemTotal"] // 2**20
+            name=self.name,
+            cpu_milli=int(self.about["NCPU"]) * 1000,
+            memory_mib=self.memory_mib,
+            away="" if self._watcher.up else f"the Docker engine at {self.engine.url} does not answer",
         )
+
+    @property
+    def memory_mib(self) -> int:
+        return int(self.about["MemTotal"]) // 2**20
 
     @property
     def is_up(self) -> bool:

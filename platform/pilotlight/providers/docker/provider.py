@@ -65,6 +65,8 @@ class DockerProvider:
             running_of=self._running_of,
         )
         self._nodes: dict[str, EngineNode] = {}
+        self._absent: dict[str, str] = {}
+        """Nodes that have not joined yet, and why."""
         self._prepared: dict[Pool, int] = {}
         self._followers: dict[FunctionKey, set[Follower]] = {}
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()  # at most two for each replica
@@ -72,9 +74,8 @@ class DockerProvider:
         self._closing = False
 
     async def nodes(self) -> Sequence[Node]:
-        """Without those whose engine is away; all of them when there is no other: who starts there is told why not."""
-        nodes = self._opened()
-        return [node.node() for node in nodes if node.is_up] or [node.node() for node in nodes]
+        absent = (Node(name=name, cpu_milli=0, memory_mib=0, away=why) for name, why in self._absent.items())
+        return [*(node.node() for node in self._opened()), *absent]
 
     async def prepare(self, pool: Pool, count: int) -> None:
         """Each engine that sockets can be passed to has spares of its own. Other images have a paused standby on each
@@ -116,6 +117,8 @@ class DockerProvider:
         if self._closing:
             raise StartFailed("no replica was started: the server is stopping")
         node = self._nodes.get(launch.node)
+        if (why := self._absent.get(launch.node)) is not None:
+            raise StartFailed(why, slug="engine-unreachable")
         if node is None:
             known = ", ".join(self._nodes)
             raise StartFailed(f"there is no node {launch.node!r}; the docker provider has {known}")
@@ -220,6 +223,7 @@ class DockerProvider:
                 await self._join(name, url)
             except PilotlightError as error:
                 away.append((name, url))
+                self._absent[name] = error.detail
                 if len(away) == len(engines):
                     raise
                 log.warning("a node is away", node=name, reason=error.detail)
@@ -243,6 +247,7 @@ class DockerProvider:
             node.leave()
             raise
         self._nodes[name] = node
+        self._absent.pop(name, None)
         log.info("docker engine", node=name, url=engine.url, version=version.get("Version"), owner=self._common.owner)
         for sentence in lacks(about):
             log.warning("docker engine", node=name, lacks=sentence)
