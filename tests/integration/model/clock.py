@@ -67,13 +67,25 @@ class Process:
         self.alive = False
         for transport in list(self.transports):
             transport.forget()
-        for task in {*self._dead, *self.tasks()}:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-            coroutine: Any = task.get_coro()
-            for _ in range(LAST_WORDS):
-                with contextlib.suppress(BaseException):
-                    self.call(coroutine.close)
-                    break
+        buried: set[asyncio.Task[Any]] = set()
+        asyncio._set_running_loop(
+            self._loop
+        )  # what a `finally` begins would be another loop's, and found in other tests
+        try:
+            while fresh := {*self._dead, *self.tasks()} - buried:
+                for task in fresh:
+                    self._close(task)
+                buried |= fresh
+        finally:
+            asyncio._set_running_loop(None)
+
+    def _close(self, task: "asyncio.Task[Any]") -> None:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        coroutine: Any = task.get_coro()
+        for _ in range(LAST_WORDS):
+            with contextlib.suppress(BaseException):
+                self.call(coroutine.close)
+                break
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

@@ -201,14 +201,9 @@ def run(half: int) -> None:
     )
 
 
-# Two classes, since a class is what is given to one of several workers. A killed process runs nothing any more, so its
-# coroutines are never awaited: that is what a kill is, and no mistake of ours.
-killed = pytest.mark.filterwarnings(
-    "ignore:coroutine .* was never awaited:RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+# Two classes, since a class is what is given to one of several workers.
 
 
-@killed
 class TestOneHalf:
     @pytest.mark.timeout(0)
     @pytest.mark.slow
@@ -216,7 +211,6 @@ class TestOneHalf:
         run(0)
 
 
-@killed
 class TestOtherHalf:
     @pytest.mark.timeout(0)
     @pytest.mark.slow
