@@ -23,7 +23,7 @@ from pilotlight.core.errors import Conflict, FunctionNotFound, InvalidInput, Key
 from pilotlight.core.replica import ReplicaState
 from pilotlight.core.revision import Bundle, Revision
 from pilotlight.core.spec import FunctionKey, FunctionSpec
-from pilotlight.providers.base import Pool, Provider
+from pilotlight.providers.base import Pool
 from pilotlight.store.sql import Store
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,6 @@ class Deployer:
         self,
         *,
         store: Store,
-        provider: Provider,
         launcher: Launcher,
         reconciler: Reconciler,
         links: Callable[[], Links],
@@ -48,7 +47,6 @@ class Deployer:
         clock: Clock = SYSTEM,
     ) -> None:
         self._store = store
-        self._provider = provider
         self._launcher = launcher
         self._reconciler = reconciler
         self._links = links
@@ -216,8 +214,7 @@ class Deployer:
         except BaseException:
             for replica in proofs:
                 self._launcher.unwatch(replica)
-                self._launcher.forget(replica)
-                await self._provider.stop(replica, grace_seconds=0)
+            await asyncio.gather(*(self._launcher.let_go(replica, 0.0) for replica in proofs))
             raise
 
     async def _switch(self, revision: Revision, state: FunctionState | None, proofs: dict[str, Launched]) -> Deployed:

@@ -35,6 +35,9 @@ from pilotlight.scheduler.place import Demand, Placement, Room, place, used_by
 
 log = structlog.get_logger(__name__)
 LAST_LINES, LOG_SECONDS = 20, 2.0
+STOP_AGAIN_SECONDS = 1.0
+END_SECONDS = 5.0
+"""What a replica takes to end after it was killed, on a busy machine."""
 LOST_WITH_ZYGOTE = "lost-with-zygote"
 """The slug of a start that ended because its zygote did: no fault of the function's."""
 
@@ -134,6 +137,7 @@ class Launcher:
         """Of replicas that became ready and ended before who started them could look."""
         self._watched: dict[str, Ended | None] = {}
         self._demands: dict[str, dict[str, Demand]] = {}
+        self._ending: set[asyncio.Future[None]] = set()
 
     async def launch(self, revision: Revision, replica: str, pool: Pool) -> Launched:
         """A ready replica. Raises Unschedulable, StartFailed (the node's fault) or RevisionFailed (the function's);
@@ -266,11 +270,28 @@ class Launcher:
         self._demands.setdefault(placement.node, {})[replica] = demand
         return placement
 
-    async def _undo(self, replica: str) -> None:
+    async def end(self, replica: str, grace_seconds: float) -> None:
+        """Also when a fault comes between: it may run, and nobody else would end it."""
+        told = False
+        while True:
+            try:
+                return await self._provider.stop(replica, grace_seconds=grace_seconds)
+            except Exception:
+                if not told:
+                    log.exception("stop failed; it is tried again", replica=replica)
+                told = True
+                await asyncio.sleep(STOP_AGAIN_SECONDS)
+
+    async def let_go(self, replica: str, grace_seconds: float) -> None:
+        """End what nobody wants. Who waits, or is cancelled, does not wait for an end that does not come."""
         self.forget(replica)
-        await asyncio.shield(
-            asyncio.ensure_future(self._provider.stop(replica, grace_seconds=self._settings.kill_grace_seconds))
-        )
+        ending = asyncio.ensure_future(self.end(replica, grace_seconds))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        await asyncio.wait({ending}, timeout=grace_seconds + END_SECONDS)
+
+    async def _undo(self, replica: str) -> None:
+        await self.let_go(replica, self._settings.kill_grace_seconds)
 
 
 def _not_ready(seconds: float, pool: Pool, last_lines: tuple[str, ...]) -> RevisionFailed:

@@ -129,7 +129,6 @@ class ControlPlane:
         self._pools = Pools(provider, spares=settings.pool.spares)
         self._deployer = Deployer(
             store=store,
-            provider=provider,
             launcher=self._launcher,
             reconciler=self._reconciler,
             links=lambda: self._links,
@@ -306,7 +305,7 @@ class ControlPlane:
         """Others finish what they have and end; not before the routers know, who may be sending to them."""
         control = self._settings.control
         await self._links.applied(version, timeout=control.applied_timeout_seconds)
-        await asyncio.gather(*(self._provider.stop(one, grace_seconds=control.drain_seconds) for one in replicas))
+        await asyncio.gather(*(self._launcher.end(one, control.drain_seconds) for one in replicas))
 
     async def _for_ever(self, loop: Coroutine[Any, Any, None]) -> None:
         try:

@@ -40,8 +40,6 @@ AGAIN_SECONDS = {ENGINE_AWAY: 0.5}
 LONGEST_PAUSE_SECONDS = {ENGINE_AWAY: 2.0}
 """To be told that an engine is away costs nothing, and when it is back nobody should wait for the end of a pause."""
 
-STOP_AGAIN_SECONDS = 1.0
-
 ASKED_FOR = ("stopped", "killed")
 """Ends that somebody asked for: they say nothing about the function."""
 
@@ -247,7 +245,7 @@ class Reconciler:
             return
         if not self._is_there(state) or state.revision.id != revision.id:
             self._leave(state, replica)
-            await self._end(replica, self._settings.kill_grace_seconds)
+            await self._launcher.end(replica, self._settings.kill_grace_seconds)
             return
         self.add_ready(state, replica, launched, state.decision.reason)
         self.reset_failures(state)
@@ -333,21 +331,9 @@ class Reconciler:
     async def _stopped(self, state: FunctionState, replica: str) -> None:
         """A replica that is told to end may still finish requests that reached it."""
         grace = 0.0 if self._is_there(state) else self._settings.drain_seconds
-        await self._end(replica, max(grace, self._settings.kill_grace_seconds))
+        await self._launcher.end(replica, max(grace, self._settings.kill_grace_seconds))
         self._leave(state, replica)
         self.publish(state)  # for the count of ends
-
-    async def _end(self, replica: str, grace_seconds: float) -> None:
-        """Also when a fault comes between: it may run, and nobody else would end it."""
-        told = False
-        while True:
-            try:
-                return await self._provider.stop(replica, grace_seconds=grace_seconds)
-            except Exception:
-                if not told:
-                    log.exception("stop failed; it is tried again", replica=replica)
-                told = True
-                await asyncio.sleep(STOP_AGAIN_SECONDS)
 
     def on_ended(self, ended: Ended) -> None:
         state = self._owners.get(ended.id)

@@ -8,7 +8,9 @@ from typing import Any, NoReturn
 
 import pytest
 
+from pilotlight.control import launcher
 from pilotlight.control.views import FunctionView
+from pilotlight.core.errors import StorageFull
 from pilotlight.core.scaling import Scaling
 from pilotlight.providers.base import Ended, Launch
 from pilotlight.store.sql import Store
@@ -202,6 +204,28 @@ async def test_a_fault_in_a_stop_leaves_no_replica_that_nobody_stops(
             await seen(plane, lambda _: faults)
         await seen(plane, lambda view: not view.replicas)
         assert not fake.backend.replicas
+
+
+async def test_a_fault_in_the_stop_of_a_proof_hides_no_error_and_leaves_no_replica(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene.plane() as (plane, _, fake):
+        await plane.deploy(hello())
+        faults: list[str] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(launcher, "END_SECONDS", 0.1)
+            patch.setattr(fake, "stop", partial(_failing_stop, faults))
+            patch.setattr(plane._store, "make_live", _full_disk)
+            with pytest.raises(StorageFull):
+                await plane.deploy(hello(environment={"A": "2"}))
+        (proof,) = set(faults)
+        async with asyncio.timeout(10):
+            while proof in fake.backend.replicas:
+                await asyncio.sleep(0.01)
+
+
+async def _full_disk(*_: object) -> NoReturn:
+    raise StorageFull("the disk is full")
 
 
 async def _failing_stop(faults: list[str], replica: str, *, grace_seconds: float) -> NoReturn:

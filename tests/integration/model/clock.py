@@ -68,9 +68,8 @@ class Process:
         for transport in list(self.transports):
             transport.forget()
         buried: set[asyncio.Task[Any]] = set()
-        asyncio._set_running_loop(
-            self._loop
-        )  # what a `finally` begins would be another loop's, and found in other tests
+        # What a `finally` begins would be another loop's else, and a warning in another test.
+        asyncio._set_running_loop(self._loop)
         try:
             while fresh := {*self._dead, *self.tasks()} - buried:
                 for task in fresh:
