@@ -42,10 +42,11 @@ class Placement:
 def place(demand: Demand, rooms: Sequence[Room]) -> Placement:
     """The node for one replica; ties go to the first name. Unschedulable says what is missing where. When all nodes are
     away, one of them is chosen: who starts there is told why nothing does."""
+    away = [room for room in rooms if room.away]
     rooms = [room for room in rooms if not room.away] or rooms
     fitting = [room for room in rooms if room.fits(demand)]
     if not fitting:
-        raise Unschedulable(_shortage(demand, rooms))
+        raise Unschedulable("; ".join([_shortage(demand, rooms), *(f"{room.node} is away" for room in away)]))
     best = min(fitting, key=lambda room: (_left(room, demand), room.node))
     return Placement(node=best.node, reason="only" if len(rooms) == 1 else "tightest")
 

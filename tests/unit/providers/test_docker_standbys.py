@@ -23,12 +23,13 @@ class SlowStarter:
         self.begun: list[str] = []
         self.done: list[str] = []
         self.go = asyncio.Event()
+        self.fault: Exception = StartFailed("no room")
 
     async def start(self, launch: Launch, *, standby: bool) -> Any:
         self.begun.append(launch.id)
         await self.go.wait()
         self.done.append(launch.id)
-        raise StartFailed("no room")
+        raise self.fault
 
 
 def standbys_of(starter: Any) -> Standbys:
@@ -69,9 +70,13 @@ async def test_who_leaves_does_not_wait_for_what_is_being_made(quick: None) -> N
     assert not standbys.busy
 
 
-async def test_one_that_could_not_be_made_is_tried_again_later(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [StartFailed("no room"), KeyError("of ours")])
+async def test_one_that_could_not_be_made_is_tried_again_later(
+    quick: None, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
     monkeypatch.setattr(module, "AGAIN_SECONDS", 0.01)
     starter = SlowStarter()
+    starter.fault = fault
     starter.go.set()
     standbys = standbys_of(starter)
     standbys.prepare("1", wanted=True)
@@ -79,6 +84,7 @@ async def test_one_that_could_not_be_made_is_tried_again_later(quick: None, monk
     await eventually(lambda: len(starter.done) == 2)
     standbys.leave()
     assert len(set(starter.done)) == len(starter.done)
+    assert not standbys.busy
 
 
 @pytest.mark.parametrize(

@@ -39,3 +39,5 @@ def test_a_node_that_is_away_takes_nothing_unless_all_are() -> None:
     away, here = (Room(node=name, cpu_milli=1000, memory_mib=512, away=name == "a") for name in "ab")
     assert place(Demand(), [away, here]).node == "b"
     assert place(Demand(), [away]).node == "a"
+    with pytest.raises(Unschedulable, match=r"b has 1000m and 512Mi free; a is away$"):
+        place(Demand(memory_mib=600), [away, here])

@@ -56,9 +56,7 @@ class Burial:
         container = replica.record.container
         if replica.is_pooled:  # its log is a file already
             await self._site.remove(container)
-            if ended.reason in UNSAID:
-                await asyncio.to_thread(self._files.note, replica.record.function, replica.id, ended.detail)
-            await self._prune(replica)
+            await self._end_log(replica, ended)
         else:
             await self._keep_log(replica, ended)
             await self._site.remove(container)
@@ -130,6 +128,14 @@ class Burial:
             lines = await asyncio.to_thread(self._logs.tail, replica.record, LAST_LINES)
             return tuple(line.text for line in lines)
         return ()
+
+    async def _end_log(self, replica: Replica, ended: Ended) -> None:
+        try:
+            if ended.reason in UNSAID:
+                await asyncio.to_thread(self._files.note, replica.record.function, replica.id, ended.detail)
+            await self._prune(replica)
+        except OSError as error:
+            log.warning("log not ended", replica=replica.id, reason=error.strerror)
 
     async def _keep_log(self, replica: Replica, ended: Ended) -> None:
         record = replica.record

@@ -107,7 +107,7 @@ class DockerProvider:
     async def pin(self, image: str, secrets: Mapping[str, bytes]) -> str:
         """For a deploy: the name of what the image's name stands for now (see Images.pin). An engine that has it is
         asked first; the others get the same bytes when they need them."""
-        nodes = self._opened()
+        nodes = [node for node in self._opened() if node.is_up] or self._opened()
         for node in nodes:
             if await node.site.images.has(image):
                 return await node.site.images.pin(image, secrets)
@@ -237,10 +237,10 @@ class DockerProvider:
         )
         try:
             version, about = await engine.call(lambda client: (client.version(), client.info()))
+            node = EngineNode(name, engine, about, self._common, init=has_init(version))
         except BaseException:
             engine.close()
             raise
-        node = EngineNode(name, engine, about, self._common, init=has_init(version))
         try:
             await node.open(late=late)
         except BaseException:
@@ -255,8 +255,10 @@ class DockerProvider:
     async def _join_later(self, name: str, url: str | None) -> None:
         while name not in self._nodes:
             await asyncio.sleep(JOIN_SECONDS)
-            with suppress(PilotlightError, Refused):
+            try:
                 await self._join(name, url, late=True)
+            except Exception as error:  # whatever it is, it may be over the next time
+                self._absent[name] = error.detail if isinstance(error, PilotlightError) else str(error) or repr(error)
         for pool, count in self._prepared.items():
             self._nodes[name].prepare(pool, count)
 

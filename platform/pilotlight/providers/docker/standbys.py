@@ -189,7 +189,7 @@ class Standbys:
         starting = self._background.spawn(self._starter.start(launch, standby=True), awaited=True)
         try:
             made = await self._until_paused(starting, launch)
-        except (PilotlightError, Refused, OSError) as error:
+        except Exception as error:  # whatever it was: it is tried again
             log.warning("no standby", function=pattern.function, reason=str(error) or "it was not ready in time")
             self._loop.call_later(AGAIN_SECONDS, self._refill, revision)
             self._give_up(starting, id_)

@@ -21,6 +21,10 @@ TRIES = 10
 BUSY_SECONDS = 0.2
 
 
+class _Foreign(StartFailed):
+    """Its place is taken by somebody else's container, which is to stay."""
+
+
 class Starter:
     def __init__(self, site: Site, folders: Folders) -> None:
         self._site = site
@@ -49,6 +53,9 @@ class Starter:
         except Refused as refused:
             await self._clear(launch.id)
             raise start_failure(launch.image, refused) from refused
+        except _Foreign:
+            await asyncio.to_thread(self._folders.drop, launch.id)
+            raise
         except Exception:
             await self._clear(launch.id)
             raise
@@ -92,7 +99,7 @@ class Starter:
             found = await self._site.engine.call(lambda client: client.inspect_container(name))
             labels = found["Config"].get("Labels") or {}
             if (labels.get(OWNER), labels.get(REPLICA)) != (self._site.owner, launch.id):
-                raise StartFailed(f"there is a container {name} already, which is not ours")
+                raise _Foreign(f"there is a container {name} already, which is not ours")
             if found["State"]["Status"] in ("created", "running"):
                 return str(found["Id"])
             await self._site.engine.call(lambda client: client.remove_container(found["Id"], force=True, v=True))
