@@ -69,7 +69,7 @@ def _beside(function: Function, detail: str) -> str | None:
 
 
 def _node_package(function: Function, detail: str) -> str | None:
-    """JavaScript's packages are in package.json, of which the server's hint does not know."""
+    """With the package's own name, and where the user's package.json is."""
     found = _NODE_MODULE.search(detail)
     if found is None or function.handler is None:
         return None

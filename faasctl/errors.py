@@ -93,7 +93,7 @@ class CliError(Exception):
     def to_json(self) -> dict[str, object]:
         """One problem+json object; several problems become its `errors`."""
         if len(self.problems) == 1:
-            return self.problems[0].to_json()
+            return self.problems[0].to_json() | ({"summary": self.summary} if self.summary else {})
         detail = self.summary or f"{len(self.problems)} errors"
         return {"type": "several", "detail": detail, "errors": [problem.to_json() for problem in self.problems]}
 

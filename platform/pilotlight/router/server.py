@@ -115,21 +115,34 @@ class Server:
 
     async def _sweep(self) -> None:
         """No look is the last one, whatever happens in it: callers would wait in the backlog for ever."""
+        said = ""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            try:
-                await self._look_around(monotonic())
-            except OSError as error:
-                log.warning("new connections wait", reason=error.strerror or str(error))
-            except Exception:
-                log.exception("a fault among the connections")
+            now = monotonic()
+            for client in tuple(self.clients):
+                _look_at(client, now)
+            reason = await self._accept_again()
+            if reason and reason != said:
+                log.warning("new connections wait", reason=reason)
+            said = reason
 
-    async def _look_around(self, now: float) -> None:
-        for client in tuple(self.clients):
-            client.look_at_the_clock(now)
-        if not self.closing and len(self.clients) < self.settings.connections:
-            for listener in self._listeners:
-                await listener.accept()
+    async def _accept_again(self) -> str:
+        """Why not, where it cannot be done: as a rule there is no descriptor left."""
+        try:
+            if not self.closing and len(self.clients) < self.settings.connections:
+                for listener in self._listeners:
+                    await listener.accept()
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
+
+
+def _look_at(client: "Client", now: float) -> None:
+    try:
+        client.look_at_the_clock(now)
+    except Exception:  # of ours: it is not to keep the others from being looked at
+        log.exception("a fault of a connection, which is closed")
+        client.cut()
 
 
 class Client(asyncio.Protocol):

@@ -274,7 +274,7 @@ class Pool:
             return
         self._connecting.discard(task)
         if (error := task.exception()) is not None:
-            self._not_connected(exchange, error if isinstance(error, OSError) else _no_address(self.address))
+            self._not_connected(exchange, error if isinstance(error, OSError) else OSError(errno.EIO, repr(error)))
             return
         connection = task.result()
         if connection.closed:  # before this callback: it has said so already, to nobody
@@ -308,10 +308,6 @@ async def _open_without_limit(address: str, factory: Callable[[], Connection]) -
     if kind == "unix":
         return (await loop.create_unix_connection(factory, rest))[1]
     host, _, port = rest.rpartition(":")
-    if kind != "tcp" or not port.isdigit():
-        raise _no_address(address)
+    if kind != "tcp" or not port.isdigit() or int(port) > 65535:
+        raise OSError(errno.EADDRNOTAVAIL, f"{address!r} is neither unix:PATH nor tcp:HOST:PORT")
     return (await loop.create_connection(factory, host.strip("[]"), int(port)))[1]
-
-
-def _no_address(address: str) -> OSError:
-    return OSError(errno.EADDRNOTAVAIL, f"{address!r} is neither unix:PATH nor tcp:HOST:PORT")

@@ -64,6 +64,14 @@ def test_as_json_the_error_has_the_problems_of_all_and_nothing_is_said_before() 
     assert [each["detail"] for each in told["errors"]] == ["a: no", "c: no"]
 
 
+def test_as_json_one_failure_of_several_has_the_account_too() -> None:
+    _, error, _ = tried({"b": failed("init-failed", "b: no")}, as_json=True)
+    assert error is not None
+    told = error.to_json()
+    assert (told["type"], told["detail"]) == ("init-failed", "b: no")
+    assert told["summary"] == "Deployed: a, c. Not deployed: b."
+
+
 def test_one_alone_ends_with_its_own_error() -> None:
     own = failed("init-failed", "no")
 
