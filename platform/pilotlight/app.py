@@ -34,7 +34,7 @@ from pilotlight.config import Sandbox, Settings, build_sandbox, claim_private_di
 from pilotlight.control.plane import ControlPlane
 from pilotlight.core.errors import InvalidSetting, PilotlightError
 from pilotlight.engine import Engine, address_of, connect
-from pilotlight.engine.claims import owner_of
+from pilotlight.engine.image_tags import owner_of
 from pilotlight.log_lines import log_to_stderr
 from pilotlight.providers.base import Provider
 from pilotlight.providers.docker import DockerProvider

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pilotlight.engine.claims import owner_of
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused
+from pilotlight.engine.image_tags import owner_of
 from pilotlight.providers.docker.containers import OWNER
 from tests.engines import docker_engine, missing
 from tests.harness import ROOT, Answer, Server, free_port, wait_for

@@ -11,8 +11,9 @@ from typing import IO
 from aiohttp import web
 
 from pilotlight.api.reading import chunks
-from pilotlight.builder.files import remove, surely
+from pilotlight.builder.files import remove
 from pilotlight.core.errors import InvalidInput, InvalidSource, StorageFull
+from pilotlight.finishing import surely
 
 _PREFIX = "upload-"
 _WRITE_BYTES = 2**20
@@ -28,7 +29,7 @@ async def staging(directory: Path) -> AsyncIterator[Path]:
     try:
         yield path
     finally:
-        await surely(remove, path)  # freeing 200 MiB takes the file system 20 ms and more
+        await surely(asyncio.to_thread(remove, path))  # freeing 200 MiB takes the file system 20 ms and more
 
 
 async def receive(request: web.Request, path: Path, *, limit: int) -> None:

@@ -28,8 +28,6 @@ from pilotlight.builder.files import (
     read_manifest,
     remove,
     storage_errors,
-    surely,
-    to_its_end,
     write_manifest,
 )
 from pilotlight.builder.imports import Candidate, candidates
@@ -46,6 +44,7 @@ from pilotlight.config import BuildSettings, Sandbox
 from pilotlight.core.errors import BundleNotFound, InvalidInput, InvalidSource, RevisionFailed, StartFailed
 from pilotlight.core.naming import digest_of
 from pilotlight.core.revision import Bundle
+from pilotlight.finishing import surely, to_its_end
 
 _FORMAT = b"bundle 1"
 _HANDLER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
@@ -136,7 +135,7 @@ class Builder:
         tools = await self._ready()
         made = make_staging(self._staging)
         try:
-            source = await to_its_end(self._read, made, template, tar, handler, choices)
+            source = await to_its_end(asyncio.to_thread(self._read, made, template, tar, handler, choices))
             _check_is_no_image(source.template)
             report("source", f"{name}: {counted(len(source.files), 'file')}, {sized(source.files)}")
             wanted = Wanted(template=source.template, requirements=source.requirements)
@@ -147,7 +146,7 @@ class Builder:
                 return bundle
             return await self._make(source, wanted, tools, report)
         finally:
-            await surely(remove, made)
+            await surely(asyncio.to_thread(remove, made))
 
     def bundle(self, digest: str) -> Bundle:
         """What was built under this digest; BundleNotFound when it was not, or is gone. It was used now: until a

@@ -7,7 +7,7 @@ functions with the same requirements begin with it, and a changed handler rebuil
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,13 @@ _NOT_COPIED = frozenset({"build", "template"})
 """Folders at the top of a handler's, in which OpenFaaS' client keeps what is not the function's."""
 _OURS = "pilotlight/"
 _ADDITIONAL = "ADDITIONAL_PACKAGE"
+
+Keep = Callable[[Iterable[str]], Awaitable[None]]
+"""Takes names of images that another server on the engine could remove meanwhile."""
+
+
+async def _kept_anyway(_images: Iterable[str]) -> None:
+    """Where nobody removes images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +88,6 @@ class Built:
     """Why there is no such image."""
     built: bool
     """False: it was there."""
-    bases: tuple[str, ...]
-    """The images that its Dockerfile begins with, by name."""
 
 
 class ImageBuilder:
@@ -115,20 +120,23 @@ class ImageBuilder:
         self._runtime_files: dict[str, ContextFile] | None = None
         self._turns: dict[str, asyncio.Lock] = {}
 
-    async def build(self, order: ImageOrder, progress: Callable[[Progress], None]) -> Built:
-        """InvalidRequirements, InvalidSource (image-build-failed, base-image) or RevisionFailed say what is wrong with
-        the source, Unavailable what is wrong around it, Unsupported what this machine lacks for it."""
+    async def build(self, order: ImageOrder, progress: Callable[[Progress], None], keep: Keep = _kept_anyway) -> Built:
+        """`keep` is told which images the build is about to rely on.
+
+        InvalidRequirements, InvalidSource (image-build-failed, base-image) or RevisionFailed say what is wrong with the
+        source, Unavailable what is wrong around it, Unsupported what this machine lacks for it."""
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._make(order, reporter(progress))
+                return await self._make(order, reporter(progress), keep)
         except TimeoutError:
             raise too_slow(self._timeout) from None
 
-    async def _make(self, order: ImageOrder, report: Report) -> Built:
+    async def _make(self, order: ImageOrder, report: Report, keep: Keep) -> Built:
         await self._look()
         context, secrets = await asyncio.to_thread(self._context, order)
         dockerfile = _text(context.files["Dockerfile"])
         bases = await self._bases(dockerfile, context, report)
+        await keep(bases)
         context = replace(context, base="\n".join(f"{name}={id_}" for name, id_ in bases.items()))
         image = f"pilotlight/{order.name}:{context.digest[:16]}"
         ours = order.template_dir is not None and not order.starting_files
@@ -141,6 +149,7 @@ class ImageBuilder:
         environment = None
         if shared is not None and (known is None or why_not is None):
             environment = await self._environment(replace(job, context=shared), report)
+            await keep([environment])
         if known is None:
             last = job if environment is None else _after(job, environment, order.template.handler_folder)
             await self._maker(last, ours=ours).make(last, partial(report, "build"))
@@ -154,7 +163,6 @@ class ImageBuilder:
             environment_image=environment if why_not is None else None,
             unpoolable=why_not,
             built=known is None,
-            bases=tuple(bases),
         )
 
     async def _look(self) -> None:

@@ -23,7 +23,6 @@ from pilotlight.builder.files import (
     remove,
     seal,
     storage_errors,
-    surely,
     write_atomically,
     write_manifest,
 )
@@ -36,6 +35,7 @@ from pilotlight.builder.uv import Uv
 from pilotlight.config import Sandbox
 from pilotlight.core.errors import InvalidRequirements
 from pilotlight.core.naming import digest_of
+from pilotlight.finishing import surely
 
 _FORMAT = b"environment 1"
 
@@ -120,7 +120,7 @@ class Environments:
                 lock = await self._uv.resolve(requirements, work, lambda line: report("requirements", line))
             return checked(lock, requirements, self._floor)
         finally:
-            await surely(self._clear, made)
+            await surely(asyncio.to_thread(self._clear, made))
 
     async def _make(self, digest: str, lock: str, wanted: Wanted, report: Report) -> None:
         began = time.monotonic()
@@ -142,7 +142,7 @@ class Environments:
             await asyncio.to_thread(self._publish, place, digest, wanted, packages(lock))
             report("environment", f"{digest[:12]} made in {time.monotonic() - began:.1f} s")
         finally:
-            await surely(self._clear, made)
+            await surely(asyncio.to_thread(self._clear, made))
 
     def _publish(self, place: Path, digest: str, wanted: Wanted, found: dict[str, str]) -> None:
         self._end_marked(place.parent)  # nobody is left who could write into what is sealed

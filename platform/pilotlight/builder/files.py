@@ -4,7 +4,6 @@ Everything the builder keeps is made in DATA/staging and moved to its place by o
 to the disk; so a killed build, or a machine that loses power, leaves nothing half-made where someone looks for it.
 """
 
-import asyncio
 import ctypes
 import errno
 import json
@@ -12,16 +11,15 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pilotlight.config import Sandbox
 from pilotlight.core.errors import StorageFull
 
-_T = TypeVar("_T")
 SOURCE_TIME_NS = 315_532_800 * 10**9
 """1980-01-01, the first moment that every archive format knows: the time of all files whose time means nothing."""
 
@@ -129,24 +127,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-async def surely(work: Callable[..., object], *arguments: object) -> None:
-    """In a thread, also when whoever waits is cancelled: that would take back what is in the queue for a thread."""
-    await asyncio.shield(asyncio.to_thread(work, *arguments))
-
-
-async def to_its_end(work: Callable[..., _T], *arguments: Any) -> _T:
-    """In a thread; whoever is cancelled meanwhile goes on when it has ended, so that it does not meet what is then
-    taken from it."""
-    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        with suppress(BaseException):  # nobody hears it any more
-            task.result()
-        raise
 
 
 def _allocated(path: Path) -> int:

@@ -19,7 +19,7 @@ from pilotlight.builder.base import NO_CHOICES, Choices, Progress, Report, repor
 from pilotlight.builder.builder import Builder, Source, counted, sized, with_template
 from pilotlight.builder.compiler import Compiler
 from pilotlight.builder.docker import Built, ImageBuilder, ImageOrder
-from pilotlight.builder.files import FOLDER_MODE, make_staging, read_manifest, remove, surely, to_its_end
+from pilotlight.builder.files import FOLDER_MODE, make_staging, read_manifest, remove
 from pilotlight.builder.image_pool import FUNCTION_DIR, InContainer, Workbench
 from pilotlight.builder.image_shelf import ImageShelf
 from pilotlight.builder.imports import Import, candidates
@@ -30,7 +30,8 @@ from pilotlight.builder.trial import Trial
 from pilotlight.core.errors import InvalidSource, TooLarge
 from pilotlight.core.revision import Bundle
 from pilotlight.engine import Engine
-from pilotlight.engine.claims import owner_of
+from pilotlight.engine.image_tags import owner_of
+from pilotlight.finishing import surely, to_its_end
 
 _DEPTH = 5
 
@@ -94,14 +95,14 @@ class ImageFunctions(Builder):
         report = reporter(progress)
         made = make_staging(self._staging)
         try:
-            source = await to_its_end(self._read, made, template, tar, handler, choices)
+            source = await to_its_end(asyncio.to_thread(self._read, made, template, tar, handler, choices))
             report("source", f"{name}: {counted(len(source.files), 'file')}, {sized(source.files)}")
             order = self._order(name, source, choices)
             imports = await self._compile(source) if source.template.contract is not None else {}
             shop = await self._connected()
             async with self.image_shelf.building():
-                built = await shop.images.build(order, progress)
-                await self.image_shelf.keep(filter(None, (built.image, built.environment_image, *built.bases)))
+                built = await shop.images.build(order, progress, self.image_shelf.keep)
+                await self.image_shelf.keep(filter(None, (built.image, built.environment_image)))
                 found = self._find(source.digest(built.image))
                 if found is not None:
                     return found
@@ -109,7 +110,7 @@ class ImageFunctions(Builder):
                     _Made(source=source, imports=imports, built=built, folder=made, report=report), shop.bench
                 )
         finally:
-            await surely(remove, made)
+            await surely(asyncio.to_thread(remove, made))
 
     def _order(self, name: str, source: Source, choices: Choices) -> ImageOrder:
         return ImageOrder(

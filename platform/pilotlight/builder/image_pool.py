@@ -18,6 +18,7 @@ from pilotlight.builder.trial import PROGRAM, Order
 from pilotlight.core.errors import InvalidSource, PilotlightError, Unavailable
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused
+from pilotlight.finishing import surely, to_its_end
 
 ENVIRONMENT = "environment"
 FUNCTION_DIR = "/home/app/function"
@@ -110,19 +111,14 @@ class Workbench:
         name = f"pilotlight-build-{secrets.token_hex(8)}"
         body = {"Image": image, "Labels": {BUILD: self._owner}, "NetworkDisabled": True, **more}
         try:
-            await self._engine.call_to_its_end(self._engine.post("/containers/create", body, name=name))
+            await to_its_end(self._engine.call(self._engine.post("/containers/create", body, name=name)))
             yield name
         finally:
-            await self._remove(name)
+            await surely(self._remove(name))
 
     async def _remove(self, container: str) -> None:
-        """Also when its build was cancelled, which must not leave it half done."""
-
-        async def removing() -> None:
-            with suppress(PilotlightError, Refused):
-                await self._engine.call(lambda client: client.remove_container(container, force=True, v=True))
-
-        await asyncio.shield(removing())
+        with suppress(PilotlightError, Refused):
+            await self._engine.call(lambda client: client.remove_container(container, force=True, v=True))
 
 
 @contextmanager

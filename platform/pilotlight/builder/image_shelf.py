@@ -1,8 +1,9 @@
 """The images that a server's builds made and that it pulled, on one engine, as things that can be made again.
 
-An engine may be shared by several servers, so each says which images it needs by tags of its own (engine/claims.py),
-and takes its tag away instead of the image while there are others'. No crash can make that count wrong. The time of the
-last use is the tag's, which is given anew at each look while something refers to the image.
+An engine may be shared by several servers, so each says which images it needs by tags of its own
+(engine/image_tags.py), and takes its tag away instead of the image while there are others'. No crash can make that
+count wrong. The time of the last use is the tag's, which is given anew at each look while something refers to the
+image.
 
 What other people built, pulled, gave further names to, or built upon what was pulled, is not ours and stays.
 """
@@ -23,9 +24,9 @@ from pilotlight.builder.image_sizes import Image, beginnings, begun_with_by_othe
 from pilotlight.builder.shelf import IMAGES
 from pilotlight.core.errors import InvalidInput, StartFailed
 from pilotlight.core.naming import is_built_here
-from pilotlight.engine.claims import Holding, claim_of, holdings, is_ours, is_pulled, pulled_names
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused
+from pilotlight.engine.image_tags import Holding, holdings, is_ours, is_pulled, own_tag, pulled_names, tag_again
 from pilotlight.engine.images import parse_image
 
 MARK_SECONDS = 300.0
@@ -185,7 +186,7 @@ class ImageShelf:
 
     def _remove(self, name: str, used_at: float) -> bool:
         """The name that builds and starts look for goes first: what is left by a crash after it is found by our tag."""
-        found = self._inspect(name) or self._inspect(claim_of(self._owner, name))
+        found = self._inspect(name) or self._inspect(own_tag(self._owner, name))
         if found is None:
             return True
         tags, digests = _names_of(found, "RepoTags"), _names_of(found, "RepoDigests")
@@ -201,33 +202,40 @@ class ImageShelf:
         return bool(self._do(lambda client: client.containers(all=True, filters={"ancestor": id_})))
 
     def _mark(self, images: Collection[str]) -> None:
+        """One that is not there counts as marked, too: each look would ask for it again."""
         for image in images:
-            with suppress(Refused, InvalidInput):  # it is gone: whoever needs it will be told
+            try:
                 if is_built_here(image) or is_pulled(image):
                     self._mark_held(image)
                 else:
                     self._mark_pulled(image)
-                self._marked[image] = time.monotonic()
+            except InvalidInput:
+                pass
+            except Refused as refused:
+                if refused.status != 404:
+                    continue
+            self._marked[image] = time.monotonic()
 
     def _mark_held(self, name: str) -> None:
         """Where somebody took the name away and left our tag, the name comes back."""
-        claim = claim_of(self._owner, name)
+        tag = own_tag(self._owner, name)
         if is_pulled(name):
-            self._do(partial(_tag, claim, claim))
+            self._do(partial(_tag, tag, tag))
             return
         if self._inspect(name) is None:
-            self._do(partial(_tag, claim, name))
-        self._do(partial(_tag, name, claim))
+            self._do(partial(_tag, tag, name))
+        self._do(partial(_tag, name, tag))
 
     def _mark_pulled(self, image: str) -> None:
-        """By the name that a function gives it; nothing is claimed of what no server has pulled."""
+        """By the name that a function gives it; nothing becomes ours that no server has pulled."""
         name = parse_image(image)
         found = self._inspect(name.id or name.canonical)
         self._pulled.pop(image, None)
         if found is None:
             return
-        for each in pulled_names(_names_of(found, "RepoTags")):
-            self._do(partial(_tag, found["Id"], claim_of(self._owner, each)))
+        names = pulled_names(_names_of(found, "RepoTags"))
+        self._do(partial(tag_again, self._owner, names, found["Id"]))
+        if names:
             self._pulled[image] = found["Id"]
 
     def _inspect(self, name: str) -> Mapping[str, Any] | None:
@@ -276,9 +284,9 @@ def _tag(image: str, name: str, client: Any) -> None:
 
 
 def _in_order(held: Holding, names: Collection[str]) -> list[str]:
-    """What goes with it: tags before digests, the claim last."""
+    """What goes with it: tags before digests, our own last."""
     others = () if held.is_shared else sorted(held.names, key=lambda name: ("@" in name, name))
-    return [name for name in (*others, held.claim) if name in names]
+    return [name for name in (*others, *held.own_tags) if name in names]
 
 
 def _names_of(listed: Mapping[str, Any], which: str) -> frozenset[str]:

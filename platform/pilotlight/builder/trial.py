@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Protocol
 
 from pilotlight.builder.base import Report
-from pilotlight.builder.files import give, make_staging, remove, surely, write_atomically
+from pilotlight.builder.files import give, make_staging, remove, write_atomically
 from pilotlight.builder.imports import IN_EVERY_ZYGOTE, Candidate
 from pilotlight.builder.process import Command, TimedOut, end_marked, run
 from pilotlight.builder.shelf import TRIALS, Shelf
 from pilotlight.config import BuildSettings, Sandbox
 from pilotlight.core.naming import digest_of
+from pilotlight.finishing import surely
 
 PROGRAM = Path(__file__).with_name("child_trial.py")
 _ANSWER_BYTES = 2**20
@@ -181,7 +182,7 @@ class InProcess:
         except TimedOut:
             return b""
         finally:
-            await surely(self._clear, home, python)
+            await surely(asyncio.to_thread(self._clear, home, python))
         return outcome.output
 
     def _clear(self, home: Path, python: Path) -> None:

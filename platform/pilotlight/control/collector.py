@@ -1,8 +1,9 @@
 """Keeps what can be made again within the disk's budget: looks now and then and after builds, never for a request.
 
 What is referenced is asked of the store (live revisions and those being proven), of the provider (whatever still runs)
-and of the machine's processes. A deploy that comes in between is safe: it marks its bundle as used before it stores
-anything, and what was used since it was looked at is not taken.
+and of the machine's processes. A deploy that comes in between is safe: it marks its bundle, or the image on the engine
+that is asked for it, as used before it stores anything, and what was used since it was looked at is not taken. A
+further engine pulls an image again that went there meanwhile.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from pilotlight.control.retention import Wants, judge
 from pilotlight.core.errors import PilotlightError
 from pilotlight.core.revision import RevisionState
 from pilotlight.core.spec import FunctionKey
+from pilotlight.engine import Refused
 from pilotlight.providers.base import Provider
 from pilotlight.store.sql import Reference, Store
 
@@ -86,6 +88,8 @@ class Collector:
         self._wake = asyncio.Event()
         self._over: set[str] = set()
         """The budgets of which that was told already."""
+        self._unseen: set[Shelf] = set()
+        """Those of which it was told already that they cannot be looked at."""
 
     def wake(self) -> None:
         """Something was built, or there was no room for it."""
@@ -139,23 +143,37 @@ class Collector:
         rollback = _for_rollback(references)
         needed |= _names(each for each in rollback if each.image is not None)
         wants = Wants(referenced=frozenset(needed), preferred=frozenset(_names(rollback)))
-        looks = [look for shelf in shelves if (look := _look(shelf, needed)) is not None]
-        budgets = dict.fromkeys(look.shelf.budget for look in looks)
+        looks = [look for shelf in shelves if (look := self._look(shelf, needed)) is not None]
+        freed: Counter[int] = Counter()
         return [
             name
-            for budget in budgets
-            for name in self._within(budget, [look for look in looks if look.shelf.budget == budget], wants)
+            for budget in dict.fromkeys(look.shelf.budget for look in looks)
+            for name in self._within(budget, [look for look in looks if look.shelf.budget == budget], wants, freed)
         ]
 
-    def _within(self, budget: str, looks: Sequence["_Look"], wants: Wants) -> list[str]:
-        """The names of what was removed to keep within one budget."""
+    def _look(self, shelf: Shelf, needed: set[str]) -> "_Look | None":
+        """None where it went away at this moment, or its engine refuses: the others are collected from nevertheless."""
+        try:
+            look = _look(shelf, needed)
+        except (PilotlightError, Refused) as error:
+            if shelf not in self._unseen:
+                self._unseen.add(shelf)
+                reason = error.detail if isinstance(error, PilotlightError) else error.said
+                log.warning("nothing collected until it can be looked at", reason=reason, **_where(shelf.budget))
+            return None
+        self._unseen.discard(shelf)
+        return look
+
+    def _within(self, budget: str, looks: Sequence["_Look"], wants: Wants, freed: Counter[int]) -> list[str]:
+        """The names of what was removed to keep within one budget. `freed`: bytes by device, of this look's budgets
+        before it; those of this one are added."""
         things = [each for look in looks for each in look.things]
         small = {each.name for each in things if each.name.startswith((LOCKS, TRIALS))}
         wants = Wants(
             referenced=wants.referenced.union(*(look.in_use for look in looks)),
             preferred=wants.preferred | small,
         )
-        short = self._short(looks)
+        short = self._short(looks, freed)
         budget_bytes = self._settings.budget_mib * 2**20
         verdicts = judge(
             things,
@@ -166,21 +184,26 @@ class Collector:
             now=self._clock(),
         )
         removed = _take([verdict.kept for verdict in verdicts if verdict.remove], looks)
+        device_of = {look.shelf.place: look.disk.device for look in looks if look.disk is not None}
+        for kept in removed:
+            if kept.disk in device_of:
+                freed[device_of[kept.disk]] += kept.bytes
         self._tell(budget, things, removed, min(budget_bytes, _bytes(things) - short.get("", 0)))
         return [kept.name for kept in removed]
 
-    def _short(self, looks: Iterable["_Look"]) -> Mapping[str, int]:
+    def _short(self, looks: Iterable["_Look"], freed: Mapping[int, int]) -> Mapping[str, int]:
         """What is not free on each disk and should be."""
         return {
             look.shelf.place: min(self._settings.free_mib * 2**20, look.disk.size_bytes // FREE_PART)
             - look.disk.free_bytes
+            - freed[look.disk.device]
             for look in looks
             if look.disk is not None
         }
 
     def _tell(self, budget: str, things: Iterable[Kept], removed: Sequence[Kept], budget_bytes: int) -> None:
         left = _bytes(things) - _bytes(removed)
-        where = {"node": budget} if budget else {}
+        where = _where(budget)
         if removed:
             log.info("collected", removed=len(removed), freed_mib=_bytes(removed) >> 20, kept_mib=left >> 20, **where)
         if left <= budget_bytes:
@@ -207,16 +230,13 @@ async def _is_open(shelf: Shelf) -> bool:
     return False
 
 
-def _look(shelf: Shelf, needed: set[str]) -> _Look | None:
-    """None where it went away at this moment. What is needed is marked first, so that the last use of what nobody needs
-    any more is when it was needed last."""
-    with suppress(PilotlightError):
-        shelf.used(needed)
-        things = shelf.everything()
-        in_use = shelf.in_use()
-        shelf.used(in_use)
-        return _Look(shelf=shelf, things=things, in_use=in_use, disk=shelf.disk())
-    return None
+def _look(shelf: Shelf, needed: set[str]) -> _Look:
+    """What is needed is marked first, so that the last use of what nobody needs any more is when it was needed last."""
+    shelf.used(needed)
+    things = shelf.everything()
+    in_use = shelf.in_use()
+    shelf.used(in_use)
+    return _Look(shelf=shelf, things=things, in_use=in_use, disk=shelf.disk())
 
 
 def _take(chosen: Iterable[Kept], looks: Iterable[_Look]) -> list[Kept]:
@@ -253,6 +273,11 @@ def _for_rollback(references: Iterable[Reference]) -> list[Reference]:
             seen[each.function] += 1
             chosen.append(each)
     return chosen
+
+
+def _where(budget: str) -> Mapping[str, str]:
+    """For a line of the log; the data directory's budget has no name."""
+    return {"node": budget} if budget else {}
 
 
 def _bytes(things: Iterable[Kept]) -> int:

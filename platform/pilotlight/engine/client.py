@@ -52,7 +52,7 @@ class Engine:
     def __init__(self, client: "APIClient", url: str, config: Path | None = None, owner: str = "") -> None:
         self._client = client
         self.owner = owner
-        """Who claims what is pulled here (see claims.py); nobody if empty, and then it is never collected."""
+        """Whose what is pulled here is (see image_tags.py); nobody's if empty, and then it is never collected."""
         self.config = config
         """Docker's configuration file with the logins for registries; None for that of the server's user."""
         self._threads = ThreadPoolExecutor(THREADS, "docker")
@@ -66,18 +66,6 @@ class Engine:
         take minutes, and others should not wait behind it."""
         threads = self._slow if slow else self._threads
         return await asyncio.get_running_loop().run_in_executor(threads, self.do, verb)
-
-    async def call_to_its_end(self, verb: Callable[["APIClient"], _T]) -> _T:
-        """As `call`; whoever is cancelled meanwhile goes on when the engine has answered, so that what was made is
-        there to be undone."""
-        asking = asyncio.ensure_future(self.call(verb))
-        try:
-            return await asyncio.shield(asking)
-        except asyncio.CancelledError:
-            await asyncio.wait([asking])
-            with suppress(BaseException):  # nobody hears it any more
-                asking.result()
-            raise
 
     def post(self, path: str, body: Mapping[str, Any], **query: str) -> Callable[["APIClient"], Any]:
         """A verb for what the package's own arguments cannot say."""
@@ -183,15 +171,20 @@ def connect(url: str | None, *, call_seconds: float, config: Path | None = None,
 
 
 def address_of(url: str | None) -> str:
-    """Where `connect` would look."""
-    return url or os.environ.get("DOCKER_HOST") or DEFAULT_URL
+    """Where `connect` would look, and the same for all ways to write a socket's path."""
+    address = url or os.environ.get("DOCKER_HOST") or DEFAULT_URL
+    return f"unix://{os.path.realpath(_path_of(address))}" if address.startswith("unix:") else address
+
+
+def _path_of(address: str) -> str:
+    return "/" + address.removeprefix("unix:").lstrip("/")
 
 
 def _knock(address: str) -> None:
     """OSError where nobody listens: the package leaves a socket open in that case, and hides the reason."""
     if address.startswith("unix:"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
-            knocking.connect("/" + address.removeprefix("unix:").lstrip("/"))
+            knocking.connect(_path_of(address))
 
 
 class _Stream:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pilotlight.core.errors import InvalidInput, PilotlightError, StartFailed
-from pilotlight.engine.claims import is_ours, pulling
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Kind, Refused, full_name, not_here, pull_failure, registry_of, why
+from pilotlight.engine.image_tags import held_names, is_ours, pulling, tag_again
 from pilotlight.engine.registry_logins import Login, login_for
 
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
@@ -185,6 +185,19 @@ async def inspected(engine: Engine, image: str) -> Mapping[str, Any] | None:
             return None
         raise
     return found
+
+
+async def mark_used(engine: Engine, name: ImageName) -> None:
+    """Before it is relied on: an image that a server has built or pulled gets the owner's tags again, so that no
+    collector takes it that has looked already. One that is not there is fine."""
+
+    def verb(client: Any) -> None:
+        found = client.inspect_image(name.id or name.canonical)
+        tag_again(engine.owner, held_names(found.get("RepoTags") or ()), str(found["Id"]), client)
+
+    if engine.owner:
+        with suppress(PilotlightError, Refused):  # whoever needs it will be told
+            await engine.call(verb)
 
 
 async def digest_now(engine: Engine, name: ImageName, secrets: Mapping[str, bytes] | None = None) -> str:

@@ -18,6 +18,7 @@ from pilotlight.engine.client import Engine, LineStream
 from pilotlight.engine.failures import Refused, push_failure
 from pilotlight.engine.images import LATEST, ImageName, inspected
 from pilotlight.engine.registry_logins import Login, header
+from pilotlight.finishing import surely, to_its_end
 
 SILENT_SECONDS = 300.0
 """An engine that says nothing for so long is given up; it says several times a second how far it is."""
@@ -98,13 +99,13 @@ class Pushes:
                 await self._name(source, target)
                 return await self._push(target, login, report)
             except BaseException:
-                await asyncio.shield(asyncio.ensure_future(self._take_back(target, before)))
+                await surely(self._take_back(target, before))
                 raise
 
     async def _name(self, source: str, target: ImageName) -> None:
         try:
-            await self._engine.call_to_its_end(
-                lambda client: client.tag(source, target.repository, tag=target.tag or LATEST)
+            await to_its_end(
+                self._engine.call(lambda client: client.tag(source, target.repository, tag=target.tag or LATEST))
             )
         except Refused as refused:
             raise push_failure(target.tagged, refused.said) from refused

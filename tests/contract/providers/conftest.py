@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import pytest
 
 from pilotlight.config import DockerSettings, Settings
-from pilotlight.engine.claims import owner_of
 from pilotlight.engine.client import Engine
+from pilotlight.engine.image_tags import owner_of
 from pilotlight.providers.base import Ended, Launch, Pool, Provider
 from pilotlight.providers.docker import DockerProvider
 from pilotlight.providers.docker.berths import Berths

@@ -19,7 +19,7 @@ from pilotlight.builder.index import IndexSettings
 from pilotlight.builder.interpreter import Interpreter, choose_interpreter
 from pilotlight.config import BuildSettings, Sandbox, Settings, sandbox_user
 from pilotlight.core.revision import Bundle
-from pilotlight.engine.claims import owner_of
+from pilotlight.engine.image_tags import owner_of
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 HANDLER = "def handle(event, context):\n    return 'hello'\n"

@@ -10,15 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from pilotlight.builder.docker import ImageBuilder, ImageOrder
 from pilotlight.builder.image_shelf import ImageShelf
+from pilotlight.builder.index import IndexSettings
 from pilotlight.builder.shelf import Shelf
+from pilotlight.builder.template import own_dockerfile
 from pilotlight.config import DiskSettings
 from pilotlight.control.collector import Collector
-from pilotlight.core.errors import StartFailed
+from pilotlight.core.errors import PilotlightError, StartFailed
 from pilotlight.core.revision import Bundle, Revision
 from pilotlight.core.spec import FunctionSpec, function_key
 from pilotlight.engine import Engine, connect
 from pilotlight.engine.failures import Refused
+from pilotlight.engine.image_tags import tag_again
 from pilotlight.engine.images import parse_image
 from pilotlight.engine.registry import Pushes
 from pilotlight.providers.docker.surroundings import Images
@@ -389,6 +393,60 @@ async def test_nameless_images_that_others_built_upon_what_was_pulled_stay(
     assert len(gallery.engine.do(lambda client: client.images(filters={"dangling": True}))) == 1
     await gallery.collector().collect()
     assert len(gallery.engine.do(lambda client: client.images(filters={"dangling": True}))) == 1
+
+
+async def test_a_base_is_this_servers_before_a_build_relies_on_it(gallery: Gallery, registry: Registry) -> None:
+    """The server that pulled it may want its room meanwhile."""
+    base = await publish(gallery, registry)
+    await gallery.pull(base, owner="bb")
+    folder = gallery.data / "hello"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(f"FROM {base}\nCOPY missing /\n")
+    order = ImageOrder(name="hello", template=own_dockerfile(), template_dir=None, handler_dir=folder)
+    builder = ImageBuilder(gallery.engine, runtime=gallery.data, index=IndexSettings(), buildkit=False)
+    async with gallery.images.building():
+        with pytest.raises(PilotlightError):
+            await builder.build(order, lambda _progress: None, gallery.images.keep)
+    owners = {tag.partition("/")[0] for tag in gallery.tags() if "/pulled/" in tag}
+    assert owners == {"pilotlight-aa", "pilotlight-bb"}
+
+
+@pytest.mark.parametrize("how", ["by its tag", "by its digest"])
+async def test_what_is_deployed_since_it_was_looked_at_stays(gallery: Gallery, registry: Registry, how: str) -> None:
+    image = await publish(gallery, registry)
+    pinned = await gallery.pull(image)
+    await gallery.images.open()
+    (kept,) = await asyncio.to_thread(gallery.images.everything)
+    await gallery.pull(image if how == "by its tag" else pinned)
+    assert not await asyncio.to_thread(gallery.images.take, kept)
+    (seen,) = await asyncio.to_thread(gallery.images.everything)
+    assert await asyncio.to_thread(gallery.images.take, seen)
+
+
+async def test_what_was_pulled_under_two_names_at_once_goes_at_once(gallery: Gallery, registry: Registry) -> None:
+    image = await publish(gallery, registry)
+    await gallery.pull(image)
+    second = f"pulled/{'1' * 16}:{'2' * 16}-{'3' * 16}"
+    gallery.engine.do(lambda client: tag_again("aa", [second], image, client))
+    assert len(await gallery.collector().collect()) == 1
+    assert gallery.tags() | gallery.digests() == set()
+
+
+async def test_what_an_engine_does_not_have_is_not_asked_for_at_each_look(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await gallery.images.open()
+    asked = []
+    real = gallery.engine._client.inspect_image
+
+    def noted(image: str) -> object:
+        asked.append(image)
+        return real(image)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(gallery.engine._client, "inspect_image", noted)
+    for _ in range(2):
+        await asyncio.to_thread(gallery.images.used, {f"images/{HELLO}"})
+    assert asked == [HELLO]
 
 
 async def test_a_further_engine_has_a_budget_of_its_own(

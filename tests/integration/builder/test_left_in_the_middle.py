@@ -15,6 +15,8 @@ from pilotlight.engine.registry import Pushes
 from tests.engines import BASE_IMAGE, docker_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(60)]
+NOT_WAITING_SECONDS = 0.3
+"""In which who did not wait for the engine would be done with taking back what is not there yet."""
 
 
 @pytest.fixture
@@ -26,16 +28,19 @@ def engine() -> Iterator[Engine]:
 
 
 class Gate:
-    """Holds up one verb of the engine's client in its thread."""
+    """Holds up one verb of the engine's client in its thread; what it asked for is done when it is `done`."""
 
     def __init__(self, engine: Engine, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.begun, self.open = threading.Event(), threading.Event()
+        self.begun, self.open, self.done = threading.Event(), threading.Event(), threading.Event()
         real: Callable[..., Any] = getattr(engine._client, verb)
 
         def held(*arguments: Any, **named: Any) -> Any:
             self.begun.set()
             self.open.wait()
-            return real(*arguments, **named)
+            try:
+                return real(*arguments, **named)
+            finally:
+                self.done.set()
 
         monkeypatch.setattr(engine._client, verb, held)
 
@@ -44,10 +49,11 @@ class Gate:
         task = asyncio.ensure_future(work)
         await asyncio.to_thread(self.begun.wait)
         task.cancel()
-        await asyncio.sleep(0)
+        await asyncio.wait([task], timeout=NOT_WAITING_SECONDS)
         self.open.set()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await asyncio.to_thread(self.done.wait)
 
 
 async def test_a_container_that_is_being_made_when_its_build_is_left_goes(

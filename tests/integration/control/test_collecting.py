@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from pilotlight.builder.base import Disk, Kept
 from pilotlight.builder.shelf import Shelf
@@ -23,6 +24,7 @@ from pilotlight.config import DiskSettings
 from pilotlight.control.collector import ROLLBACK_REVISIONS, Collector
 from pilotlight.core.revision import Bundle
 from pilotlight.core.spec import FunctionSpec, function_key
+from pilotlight.engine import Refused
 from pilotlight.providers.base import Launch, LogLine, Pool
 from pilotlight.providers.fake import FakeProvider
 from pilotlight.store.sql import Store
@@ -169,6 +171,54 @@ async def test_a_disk_with_little_room_counts_as_a_smaller_budget(
     cellar.bundle("b1", cellar.environment("e1"))
     await cellar.collector(budget_mib=1000, free_mib=100).collect()
     assert cellar.names() == {"environments/e1"}
+
+
+async def test_a_disk_of_two_budgets_is_short_once(cellar: Cellar, tmp_path: Path) -> None:
+    """As that of a further engine on this machine can be."""
+    for name in ("environments", "staging"):
+        (tmp_path / name).mkdir()
+    further = Shelf(tmp_path, make_cache=lambda: None)
+    further.budget = "node-2"
+    second = Cellar(tmp_path, cellar.store, cellar.provider, further)
+    cellar.environment("e1")
+    second.environment("e2")
+    for shelf in (cellar.shelf, further):
+        shelf.disk = lambda: Disk(size_bytes=2**40, free_bytes=99 * MIB, device=7)  # type: ignore[method-assign]
+    settings = DiskSettings(budget_mib=1000, free_mib=100)
+    collector = Collector(
+        store=cellar.store, provider=cellar.provider, shelves=[cellar.shelf, further], settings=settings
+    )
+    assert await collector.collect() == ["environments/e1"]
+    assert await collector.collect() == ["environments/e2"]
+
+
+async def test_an_engine_that_refuses_keeps_nothing_else_from_being_collected_and_is_told_once(
+    cellar: Cellar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing() -> set[str]:
+        raise Refused(500, "layer does not exist")
+
+    further = Shelf(cellar.data, make_cache=lambda: None)
+    further.budget = "node-2"
+    collector = Collector(
+        store=cellar.store,
+        provider=cellar.provider,
+        shelves=[further, cellar.shelf],
+        settings=DiskSettings(budget_mib=0, free_mib=0),
+    )
+    with monkeypatch.context() as patched, capture_logs() as said:
+        patched.setattr(further, "in_use", refusing)
+        for name in ("e1", "e2"):
+            cellar.environment(name)
+            assert await collector.collect() == [f"environments/{name}"]
+    assert [(each["node"], each["reason"]) for each in said if each["log_level"] == "warning"] == [
+        ("node-2", "layer does not exist")
+    ]
+    await collector.collect()
+    monkeypatch.setattr(further, "in_use", refusing)
+    with capture_logs() as said:
+        await collector.collect()
+    assert [each["node"] for each in said] == ["node-2"]
 
 
 async def test_what_was_used_after_it_was_looked_at_is_not_taken(cellar: Cellar) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pilotlight.config import DockerSettings, Settings
-from pilotlight.engine.claims import owner_of
 from pilotlight.engine.client import Engine
+from pilotlight.engine.image_tags import owner_of
 from pilotlight.providers.docker import DockerProvider
 from pilotlight.providers.docker.containers import OWNER
 from pilotlight.providers.process import ProcessProvider

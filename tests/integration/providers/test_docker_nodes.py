@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pilotlight.config import DockerSettings, Settings
-from pilotlight.core.errors import StartFailed
+from pilotlight.core.errors import RevisionFailed, StartFailed
 from pilotlight.engine.client import DEFAULT_URL
 from pilotlight.providers.base import BecameReady, Ended, Launch, Pool
 from pilotlight.providers.docker import DockerProvider
@@ -96,8 +96,9 @@ async def test_a_node_whose_engine_is_away_takes_no_starts_until_it_is_back(open
         with pytest.raises(StartFailed) as refused:
             await provider.start(a_launch("late", node="other"))
         assert refused.value.slug == "engine-unreachable"
-        with pytest.raises(StartFailed, match="has no image pilotlight-nowhere"):
+        with pytest.raises(RevisionFailed) as refused_image:  # and not that an engine is away
             await provider.pin("pilotlight-nowhere:1", {})
+        assert refused_image.value.slug == "image-not-found"
         running = await provider.start(pooled("here", "local"))
         await watching.until(BecameReady, "here", 60)
         assert await call(running.address, "1 + 1") == "2"

@@ -12,9 +12,9 @@ from pilotlight.builder.image_context import read_folder
 from pilotlight.builder.layer import ensure_layer
 from pilotlight.config import DockerSettings, Settings
 from pilotlight.core.errors import PilotlightError, RevisionFailed, StartFailed
-from pilotlight.engine.claims import owner_of
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused
+from pilotlight.engine.image_tags import owner_of
 from pilotlight.providers.base import BecameReady, Ended, Limits, Provider
 from pilotlight.providers.docker import DockerProvider
 from pilotlight.providers.docker.containers import OWNER, name_of

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.builder.files import remove, surely, to_its_end
+from pilotlight.builder.files import remove
+from pilotlight.finishing import surely, to_its_end
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ async def test_a_removal_that_still_waits_for_a_thread_is_done_though_its_build_
     folder, go = tmp_path / "made", threading.Event()
     folder.mkdir()
     busy = asyncio.create_task(asyncio.to_thread(go.wait))
-    removing = asyncio.create_task(surely(remove, folder))
+    removing = asyncio.create_task(surely(asyncio.to_thread(remove, folder)))
     for _ in range(3):
         await asyncio.sleep(0)
     removing.cancel()
@@ -46,7 +47,7 @@ async def test_who_is_cancelled_goes_on_when_the_work_is_over() -> None:
         go.wait()
         done.append(number)
 
-    waiting = asyncio.create_task(to_its_end(work, 7))
+    waiting = asyncio.create_task(to_its_end(asyncio.to_thread(work, 7)))
     await asyncio.to_thread(begun.wait)
     waiting.cancel()
     for _ in range(3):
@@ -59,6 +60,6 @@ async def test_who_is_cancelled_goes_on_when_the_work_is_over() -> None:
 
 
 async def test_what_the_work_answers_or_raises_is_heard() -> None:
-    assert await to_its_end(lambda: 7) == 7
+    assert await to_its_end(asyncio.to_thread(lambda: 7)) == 7
     with pytest.raises(ZeroDivisionError):
-        await to_its_end(lambda: 1 / 0)
+        await to_its_end(asyncio.to_thread(lambda: 1 / 0))

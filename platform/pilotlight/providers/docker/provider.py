@@ -13,9 +13,9 @@ from pilotlight.config import Settings
 from pilotlight.core.errors import PilotlightError, StartFailed
 from pilotlight.core.spec import FunctionKey
 from pilotlight.engine.about import lacks
-from pilotlight.engine.claims import owner_of
 from pilotlight.engine.client import connect
 from pilotlight.engine.failures import Refused
+from pilotlight.engine.image_tags import owner_of
 from pilotlight.providers.background import Background
 from pilotlight.providers.base import Event, Gateway, Launch, LogLine, Node, Pool, Running, Usage, Warm
 from pilotlight.providers.docker.berths import Berths

@@ -15,7 +15,7 @@ from pilotlight.core.errors import PilotlightError, StartFailed
 from pilotlight.core.naming import is_built_here
 from pilotlight.engine.client import Engine
 from pilotlight.engine.failures import Refused, image_gone, image_missing, image_unbuilt, pull_failure
-from pilotlight.engine.images import ImageName, digest_now, fetch, fixed, parse_image
+from pilotlight.engine.images import ImageName, digest_now, fetch, fixed, inspected, mark_used, parse_image
 from pilotlight.engine.registry_logins import is_login
 from pilotlight.link.messages import Door
 from pilotlight.providers.docker.containers import OWNER
@@ -33,13 +33,16 @@ class Images:
 
     async def pin(self, image: str, secrets: Mapping[str, bytes] = NOTHING) -> str:
         """For a deploy: the name with the digest of what it stands for now, so that every later start runs those bytes,
-        whatever becomes of the tag. `secrets` may hold logins. InvalidInput for what is no name, else as `ensure`."""
+        whatever becomes of the tag. They are marked as used where they are there. `secrets` may hold logins.
+        InvalidInput for what is no name, else as `ensure`."""
         name = parse_image(image)
-        if name.is_fixed:
-            return str(name)
-        if self._policy == "always":
-            return str(replace(name, digest=await digest_now(self._engine, name, secrets)))
-        return str(fixed(name, await self.ensure(image, secrets)))
+        if not name.is_fixed:
+            if self._policy == "always":
+                name = replace(name, digest=await digest_now(self._engine, name, secrets))
+            else:
+                name = fixed(name, await self.ensure(image, secrets))
+        await mark_used(self._engine, name)
+        return str(name)
 
     async def has(self, image: str) -> bool:
         """Whether the engine has something under this name. InvalidInput for what is no name."""
@@ -71,12 +74,9 @@ class Images:
     async def _held(self, name: ImageName) -> Mapping[str, Any] | None:
         image = name.id or name.canonical
         try:
-            found: Mapping[str, Any] = await self._engine.call(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
+            return await inspected(self._engine, image)
         except Refused as refused:
-            if refused.status == 404:
-                return None
             raise pull_failure(image, refused.said) from refused
-        return found
 
     async def _pull(self, image: str, secrets: Mapping[str, bytes]) -> None:
         """Not cancelled with one of those who wait for it. Who brings logins of its own waits for nobody else's."""
