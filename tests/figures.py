@@ -3,15 +3,18 @@
 import contextlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from pilotlight.config import run_dir_of
-from tests.harness import Server
+from tests.harness import Server, wait_for
 
 MIB = 2**20
+FAULT = re.compile(r"level=(error|critical)|Traceback|never retrieved|was never awaited")
+"""In the server's log; that of functions is elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,23 @@ def run_files(server: Server) -> list[str]:
     """Sockets, records, secrets, zygotes' files: everything in the run directory."""
     folder = run_dir_of(server.data_dir)
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def left_behind(server: Server) -> list[str]:
+    """What is there of a server that has ended, and should not be."""
+
+    def left() -> list[str]:
+        found = [f"{name} {pid}" for name, pids in server.processes().items() for pid in pids]
+        folder = run_dir_of(server.data_dir)
+        return found + ([str(folder)] if folder.exists() else [])
+
+    with contextlib.suppress(AssertionError):
+        wait_for(lambda: not left(), seconds=5)
+    return left()
+
+
+def faults(log: str) -> list[str]:
+    return [line for line in log.splitlines() if FAULT.search(line)]
 
 
 def data_files(server: Server, *parts: str) -> list[str]:

@@ -80,7 +80,7 @@ async def _one(connection: "Connection", body: bytes, outcome: Outcome) -> bool:
 
 class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: str, method: str) -> None:
-        self._reader, self._writer, self._method = reader, writer, method
+        self.reader, self.writer, self._method = reader, writer, method
         self._url = urlsplit(url)
         self.closing = False
 
@@ -93,27 +93,33 @@ class Connection:
     async def call(self, body: bytes, path: str = "") -> tuple[int, bytes]:
         """At its own path, unless another one is given."""
         line = f"{self._method} {path or self._url.path or '/'} HTTP/1.1"
-        self._writer.write(f"{line}\r\nHost: {self._url.netloc}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
-        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        status = int(head.split(" ", 2)[1])
+        self.writer.write(f"{line}\r\nHost: {self._url.netloc}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        return await self.answer()
+
+    async def answer(self) -> tuple[int, bytes]:
+        """To what was written; EOFError when it breaks off."""
+        status = 100
+        while status == 100:
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+            status = int(head.split(" ", 2)[1])
         self.closing = "connection: close" in head
         if "transfer-encoding: chunked" in head:
             return status, await self._chunks()
         length = int(head.partition("content-length:")[2].split("\r\n", 1)[0] or 0)
-        return status, await self._reader.readexactly(length)
+        return status, await self.reader.readexactly(length)
 
     async def _chunks(self) -> bytes:
         parts = []
-        while size := int(await self._reader.readline(), 16):
-            parts.append(await self._reader.readexactly(size))
-            await self._reader.readexactly(2)
-        await self._reader.readline()
+        while size := int(await self.reader.readuntil(b"\r\n"), 16):
+            parts.append(await self.reader.readexactly(size))
+            await self.reader.readexactly(2)
+        await self.reader.readuntil(b"\r\n")
         return b"".join(parts)
 
     @property
     def ended(self) -> bool:
         """The other end has closed it while nothing was asked."""
-        return self._reader.at_eof() or self._reader.exception() is not None
+        return self.reader.at_eof() or self.reader.exception() is not None
 
     def close(self) -> None:
-        self._writer.close()
+        self.writer.close()

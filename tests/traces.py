@@ -1,13 +1,14 @@
 """What a server has on its machine, and what of it belongs to nobody: processes, sockets, records, files."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from pilotlight.config import run_dir_of
+from pilotlight.providers.docker.containers import POOL, REPLICA, STANDBY
 from tests.harness import Server, wait_for
 
 SPARES = 2
@@ -42,6 +43,20 @@ def replicas_of(server: Server, name: str) -> list[dict[str, Any]]:
     """Records of the function's replicas that run or start, by their start."""
     records = _records(run_dir_of(server.data_dir), "replica")
     return sorted((r for r in records if r["function"].split(".")[0] == name), key=lambda r: str(r["id"]))
+
+
+def replica_containers(server: Server, containers: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Which of them, as the engine lists them, is which replica; without spares and standbys."""
+    claims = run_dir_of(server.data_dir) / "docker" / "claims"
+    claimed = [json.loads(path.read_bytes()) for path in claims.glob("*.json")]
+    found, claimants = {}, {each["container"]: each["replica"] for each in claimed}
+    for container in containers:
+        labels = container["Labels"]
+        if container["Id"] in claimants:
+            found[container["Id"]] = claimants[container["Id"]]
+        elif not labels.get(STANDBY) and not labels.get(POOL):
+            found[container["Id"]] = labels[REPLICA]
+    return found
 
 
 def zygote_pids(server: Server) -> list[int]:

@@ -16,7 +16,7 @@ class Tether:
     """To be made by a main thread that has the signal, which hands it on. Then `follow` names the channel."""
 
     def __init__(self) -> None:
-        self._holds = threading.Event()
+        self._holds, self._kept = threading.Event(), threading.Event()
         self._channels: queue.SimpleQueue[Channel] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="tether", daemon=True).start()
         self._holds.wait()
@@ -28,4 +28,9 @@ class Tether:
     def _run(self) -> None:
         process.set_parent_death_signal(signal.SIGKILL)
         self._holds.set()
-        self._channels.get().listen(keep=lambda: process.set_parent_death_signal(0))
+        self._channels.get().listen(keep=self._let_go)
+        self._kept.wait()  # a provider that died before its word: the signal would go with this thread
+
+    def _let_go(self) -> None:
+        process.set_parent_death_signal(0)
+        self._kept.set()

@@ -24,13 +24,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from pilotlight.config import run_dir_of
 from tests.bench import _report
 from tests.bench._plot import Mark, Panel, svg
 from tests.bench._report import Row
 from tests.bench._soak_traffic import HANDLER, KINDS, Book, Caller, Function, Kill
-from tests.figures import figures, roles
-from tests.harness import Server, wait_for
+from tests.figures import figures, left_behind, roles
+from tests.harness import Server
 
 CALLERS = 24
 SAMPLE_SECONDS = 2.0
@@ -56,7 +55,7 @@ def main() -> int:
         begin = time.monotonic()
         asyncio.run(_soak(server, functions, options, book, series, deploys))
         code = server.end()
-        left = _left(server)
+        left = left_behind(server)
     _print(book, series, deploys, left)
     if options.json:
         _write_json(options.json, book, series, deploys)
@@ -177,19 +176,6 @@ async def _sample(server: Server, series: Series) -> None:
                 series.add(at, role, "descriptors", sum(one.descriptors for one in found))
                 series.add(at, role, "pss", sum(one.pss_mib or 0.0 for one in found))
         await asyncio.sleep(SAMPLE_SECONDS)
-
-
-def _left(server: Server) -> list[str]:
-    """What the server left behind, once it has ended."""
-
-    def left() -> list[str]:
-        found = [f"{name} {pid}" for name, pids in server.processes().items() for pid in pids]
-        folder = run_dir_of(server.data_dir)
-        return found + ([str(folder)] if folder.exists() else [])
-
-    with contextlib.suppress(AssertionError):
-        wait_for(lambda: not left(), seconds=5)
-    return left()
 
 
 # Telling

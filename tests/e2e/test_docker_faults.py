@@ -4,7 +4,6 @@ Every fault meets both kinds of functions: one that was built from a template, a
 be lost only if it was inside a replica that the fault has killed; all others are answered, be it later.
 """
 
-import json
 import os
 import signal
 import threading
@@ -17,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from pilotlight.config import run_dir_of
 from pilotlight.core.errors import PilotlightError
 from pilotlight.engine import connect
 from pilotlight.engine.failures import Refused
-from pilotlight.providers.docker.containers import FUNCTION, OWNER, POOL, REPLICA, STANDBY
+from pilotlight.providers.docker.containers import FUNCTION, OWNER
 from tests.engines import TEST_IMAGE, build_test_image
 from tests.harness import Answer, Ran, Server, free_port, wait_for
 from tests.second_engine import SecondEngine, second_engine
+from tests.traces import replica_containers
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker-faults"), pytest.mark.timeout(300)]
 BUILT, READY_MADE = FUNCTIONS = ("built", "readymade")
@@ -130,17 +129,7 @@ class Field:
 
     def replicas(self) -> dict[str, str]:
         """Which container is which replica; without spares and standbys."""
-        found = {}
-        claims = run_dir_of(self.server.data_dir) / "docker" / "claims"
-        claimed = [json.loads(path.read_bytes()) for path in claims.glob("*.json")]
-        claimants = {each["container"]: each["replica"] for each in claimed}
-        for container in self.engine.containers(label=OWNER):
-            labels = container["Labels"]
-            if container["Id"] in claimants:
-                found[container["Id"]] = claimants[container["Id"]]
-            elif not labels.get(STANDBY) and not labels.get(POOL):
-                found[container["Id"]] = labels[REPLICA]
-        return found
+        return replica_containers(self.server, self.engine.containers(label=OWNER))
 
     def known(self) -> set[str]:
         """Replicas of which the control plane knows."""

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import random
-import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.figures import Figures, data_files, figures, roles, run_files, zombies
+from tests.figures import Figures, data_files, faults, figures, roles, run_files, zombies
 from tests.harness import Server, wait_for
 from tests.load import Outcome, burst
 
@@ -31,7 +30,6 @@ STILL = 30
 DESCRIPTORS_SLACK = 4
 MEMORY_SLACK = 1.15, 6.0
 """A part, and MiB: allocators keep pages, and a process that was started again is not its predecessor."""
-FAULT = re.compile(r"level=(error|critical)|Traceback")
 HANDLER = """
 import os, time
 
@@ -63,7 +61,7 @@ def test_a_hundred_cycles_with_kills_leave_nothing_and_nothing_grows(leaky: Serv
     wait_for(lambda: _left(leaky) == files, what=f"only {files}")
     wait_for(lambda: not zombies(leaky), what="the end of zombies")
     wait_for(lambda: max(_logs(leaky)) <= LOGS_KEPT, what=f"at most {LOGS_KEPT} log files for each function")
-    assert not [line for line in leaky.log.read_text().splitlines() if FAULT.search(line)]
+    assert faults(leaky.log.read_text()) == []
     after = _settled(leaky)
     for role, then in before.items():
         print(f"{role:14} {_words(then)}  ->  {_words(after[role])}")

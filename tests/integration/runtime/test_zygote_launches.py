@@ -10,6 +10,15 @@ import pytest
 from tests.integration.runtime.zygote_harness import Zygote, alive, until
 
 HELLO = "def handle(event, context):\n    return 'hello'\n"
+KNOWS_OF_THE_END = """
+import gc
+
+from pilotlight_runtime.channel import Channel
+
+def handle(event, context):
+    return str(next(one for one in gc.get_objects() if isinstance(one, Channel)).closed)
+"""
+"""Whether the replica has noticed that its control plane is gone."""
 StartZygote = Callable[..., Zygote]
 
 
@@ -86,6 +95,17 @@ def test_a_replica_that_was_not_kept_dies_with_its_zygote(start_zygote: StartZyg
     zygote = start_zygote()
     replica = zygote.launch(HELLO, keep=False)
     replica.ready()
+    zygote.process.kill()
+    assert until(lambda: not alive(replica.pid))
+
+
+def test_nor_does_it_live_on_when_its_control_plane_went_first(start_zygote: StartZygote) -> None:
+    """Nobody would find it: there is no record of it before `keep`."""
+    zygote = start_zygote()
+    replica = zygote.launch(KNOWS_OF_THE_END, keep=False)
+    replica.ready()
+    replica.channel.close()
+    until(lambda: replica.call().body == b"True")
     zygote.process.kill()
     assert until(lambda: not alive(replica.pid))
 
