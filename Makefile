@@ -21,7 +21,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(PY) -m pytest tests/unit -n 2 -q
-	$(PY) -m pytest tests/contract tests/integration tests/e2e -n 3 --dist loadscope --no-loadscope-reorder -q --durations=25
+	$(PY) -m pytest tests/contract tests/integration tests/e2e -n 4 --dist loadscope --no-loadscope-reorder -q --durations=25
 
 check: $(STAMP)
 	$(VENV)/bin/ruff check .
