@@ -219,8 +219,9 @@ class Supervisor:
     def _stop(self, wakeup: socket.socket) -> None:
         """The router first, so that no request loses its replica; asked a second time, everything at once."""
         notify("STOPPING=1")
-        if self._hopeless:  # nothing was served; and what the control plane said against it is to be the last word
+        if self._hopeless:  # nothing was served; and what one of them said against it is to be the last word
             self._kill(self.router, wakeup)
+            self._end(self.control, self._limits["kill_grace_seconds"] + STOP_ALL_SECONDS, wakeup)
             return
         _say("pilotlight: stopping; interrupt once more to stop at once", file=sys.stderr)
         if self._settings["keep"]:

@@ -138,8 +138,11 @@ def test_a_data_directory_has_one_server(start: Start) -> None:
     assert first.ask().startswith(b"HTTP/1.1 200")
 
 
-def test_a_child_that_cannot_run_stops_the_server_and_has_the_last_word(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "control.refuse").touch()
+@pytest.mark.parametrize("child", ["control", "router"])
+def test_a_child_that_cannot_run_stops_the_server_and_has_the_last_word(
+    start: Start, tmp_path: Path, child: str
+) -> None:
+    (tmp_path / f"{child}.refuse").touch()
     server = start()
     assert server.process.wait(20) == 1
     assert server.said().count("cannot run with these settings") == 1
